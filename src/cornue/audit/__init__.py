@@ -1,0 +1,1 @@
+"""CHECK: one file per claim that a pack makes."""

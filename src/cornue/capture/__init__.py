@@ -1,0 +1,1 @@
+"""ASK: a teacher's answers and distributions, taken once."""

@@ -1,0 +1,1 @@
+"""CHOOSE: what is kept, and what was removed for which reason."""

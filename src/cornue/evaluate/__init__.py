@@ -1,0 +1,1 @@
+"""MEASURE: teacher, start, student and baselines side by side."""

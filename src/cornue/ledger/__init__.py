@@ -1,0 +1,1 @@
+"""COUNT: an append-only, hash-chained record of what every act cost."""

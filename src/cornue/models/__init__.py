@@ -1,0 +1,1 @@
+"""LOAD: weights, tokenizers, engines; trimming, pruning and export."""

@@ -1,0 +1,1 @@
+"""GATHER: the folder that is published."""

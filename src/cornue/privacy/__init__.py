@@ -1,0 +1,1 @@
+"""SHIELD: finds personal data before anything leaves the machine."""

@@ -1,0 +1,1 @@
+"""The nouns that every room reads: recipes, prompts, samples, verdicts, digests, errors. No torch, no network."""

@@ -1,0 +1,1 @@
+"""TELL: the page that people read, from lineage."""

@@ -1,0 +1,1 @@
+"""OFFER: a sealed model to the people who use it."""

@@ -1,0 +1,1 @@
+"""BRING: prompts, documents and tables, with their licences and attributions."""

@@ -1,0 +1,1 @@
+"""LEARN: one loop, one short file per method."""

@@ -1,0 +1,1 @@
+"""JUDGE: verifiers that first prove themselves."""
