@@ -1,6 +1,7 @@
 """How long work tells the person who waits for it what happens.
 
-Rooms speak to a ``Progress``; the command line shows it, a service logs it, a test ignores it. It never decides anything.
+Rooms speak to a ``Progress``; the command line shows it, a service logs it, a test ignores it. It decides
+nothing.
 """
 
 from __future__ import annotations

@@ -332,7 +332,9 @@ def parse_recipe(data: dict[str, Any], name: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise BadInput(f"{name}: " + "; ".join(_explain(item, data) for item in error.errors()[:5])) from None
+        # A list whose elements failed is also reported as too short, which would only confuse.
+        found = [item for item in error.errors() if item["type"] != "too_short" or not item["input"]]
+        raise BadInput(f"{name}: " + "; ".join(_explain(item, data) for item in found[:5])) from None
 
 
 def _explain(error: Any, data: dict[str, Any]) -> str:
@@ -362,4 +364,5 @@ def _known_keys(place: list[Any], data: dict[str, Any]) -> list[str]:
         stage = stages[place[1]] if isinstance(stages, list) and len(place) > 1 and isinstance(place[1], int) else {}
         return list(methods.get(stage.get("method", ""), Stage).model_fields)
     field = Recipe.model_fields.get(str(place[0]))
-    return list(field.annotation.model_fields) if field and hasattr(field.annotation, "model_fields") else []
+    section = field.annotation if field else None
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []

@@ -72,3 +72,14 @@ class Verdict(Record):
     value: Literal["correct", "wrong", "unknown"]
     reason: str
     verifier: str = Field(description="Name of the verifier.")
+
+
+class Example(Record):
+    """A prompt with the one completion that the student learns from, or on which it is validated."""
+
+    prompt_id: str
+    index: int = Field(default=0, description="Index of the sample that the completion comes from.")
+    messages: tuple[Message, ...]
+    completion: str
+    form: str = ""
+    writer: Writer = "teacher"
