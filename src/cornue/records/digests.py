@@ -58,7 +58,8 @@ def canonical_json(value: Any) -> bytes:
     """RFC 8785 (JSON Canonicalization Scheme) in UTF-8.
 
     Raises:
-        ValueError: for numbers that JSON cannot say (infinities, NaN) and keys that are not text.
+        ValueError: for numbers that JSON cannot say (infinities, NaN), keys that are not text, text that is not
+            Unicode (lone surrogates) and values of other types.
     """
     return _encode(value).encode("utf-8")
 
@@ -67,7 +68,8 @@ def _encode(value: Any) -> str:
     if value is None or isinstance(value, (bool, str)):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
-        return str(value) if abs(value) <= SAFE_INTEGER else f'"{value}"'
+        text = int.__repr__(value)
+        return text if abs(value) <= SAFE_INTEGER else f'"{text}"'
     if isinstance(value, float):
         return _encode_float(value)
     if isinstance(value, (list, tuple)):
@@ -88,7 +90,8 @@ def _encode_float(value: float) -> str:
     if value == 0:
         return "0"
     sign, magnitude = ("-", -value) if value < 0 else ("", value)
-    mantissa, _, exponent = f"{magnitude!r}".partition("e")
+    # Subclasses such as numpy's float64 show themselves in other words.
+    mantissa, _, exponent = float.__repr__(magnitude).partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction).lstrip("0")
     point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
