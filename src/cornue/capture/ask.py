@@ -1,0 +1,182 @@
+"""Asks a teacher once for every answer that a capture needs, and seals the answers.
+
+Each answer is a request with a digest of its own (teacher, sampling, question, index): what is on the disk is never
+asked for again, however often the work is killed. It judges no answer; cut, empty and failed ones are data too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cornue.capture.reader import CAPTURE, FORMAT, PROMPTS, SAMPLES, CaptureReader, open_capture
+from cornue.capture.store import Journal
+from cornue.capture.teachers import Ask, Sampling, Teacher, seed_of
+from cornue.records import recipe
+from cornue.records.digests import digest_json
+from cornue.records.errors import BadInput, OutsideFailure
+from cornue.records.progress import Progress, Silent
+from cornue.records.samples import Prompt, Sample
+from cornue.records.words import words
+from cornue.seal.manifest import write_manifest
+from cornue.seal.tables import write_records
+from cornue.seal.write import new_folder, remove_folder, write_json
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All answers that one capture needs, by the digest of their request."""
+
+    header: dict[str, Any]
+    prompts: Sequence[Prompt]
+    samples: int
+    sampling: Sampling
+
+    def asks(self) -> Iterator[tuple[str, Ask]]:
+        """Every answer in the order of the prompts; two prompts with the same words share a request."""
+        teacher, sampling = self.header["teacher"], self.header["sampling"]
+        common = {"teacher": digest_json(teacher), "sampling": sampling}
+        for prompt in self.prompts:
+            messages = [message.model_dump() for message in prompt.messages]
+            for index in range(self.samples):
+                seed = seed_of(self.sampling.seed, prompt, index)
+                digest = digest_json({**common, "messages": messages, "index": index})
+                yield digest, Ask(prompt, index, seed)
+
+
+def run_capture(
+    teacher: Teacher,
+    prompts: Sequence[Prompt],
+    section: recipe.Capture,
+    folder: Path,
+    *,
+    seed: int = 1,
+    facts: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> CaptureReader:
+    """Ask for what is missing and seal the capture in ``folder``; a finished one is opened and nothing is asked.
+
+    Args:
+        seed: the recipe's seed; each answer's own seed is derived from it, the question and the index.
+        facts: what else goes on the record (licence verdict, attribution); has no part in the identity.
+
+    Raises:
+        BadInput: a prompt stands there twice, or the folder holds another capture.
+        OutsideFailure: the teacher or the disk failed; what was finished is kept, and the same call goes on.
+    """
+    progress = progress or Silent()
+    sampling = Sampling(temperature=section.temperature, max_tokens=section.max_tokens, seed=seed)
+    header = {"teacher": teacher.identity(), "sampling": sampling.model_dump()}
+    work = _Work(header, prompts, section.samples, sampling)
+    _refuse_doubles(prompts)
+    if folder.exists():
+        return _same_capture(open_capture(folder), work)
+    partial = folder.with_name(folder.name + ".partial")
+    began = time.monotonic()
+    with Journal(partial, header) as journal:
+        _fill(teacher, work, journal, progress)
+        samples = [_given_to(journal.answers[digest], ask) for digest, ask in work.asks()]
+        record = {**(facts or {}), "torn_lines": journal.torn_lines, "last_sitting_seconds": time.monotonic() - began}
+        _seal(folder, work, samples, record)
+        remove_folder(partial)
+    return open_capture(folder)
+
+
+def _fill(teacher: Teacher, work: _Work, journal: Journal, progress: Progress) -> None:
+    """Ask for every request that the journal lacks."""
+    wanted: dict[str, Ask] = {}
+    for digest, ask in work.asks():
+        wanted.setdefault(digest, ask)
+    missing = {digest: ask for digest, ask in wanted.items() if digest not in journal.answers}
+    request_of = {(ask.prompt.id, ask.index): digest for digest, ask in missing.items()}
+    done, tokens, began = len(wanted) - len(missing), 0, time.monotonic()
+    progress.begin("capture", len(wanted))
+    progress.advance(done)
+    for sample in teacher.sample(missing.values(), work.sampling):
+        journal.add(request_of.pop((sample.prompt_id, sample.index)), sample)
+        done, tokens = done + 1, tokens + sample.completion_tokens
+        progress.advance(done, tokens_per_second=tokens / max(1e-3, time.monotonic() - began))
+    if request_of:
+        raise OutsideFailure(
+            words(
+                en=f"The teacher left {len(request_of)} prompts without any answer.",
+                fr=f"Le professeur a laissé {len(request_of)} questions sans réponse.",
+            ),
+            words(en="Run again: only these are asked.", fr="Relancez : seules celles-ci seront posées."),
+            boundary="engine",
+        )
+
+
+def _seal(folder: Path, work: _Work, samples: Sequence[Sample], record: dict[str, Any]) -> None:
+    about = {
+        "format": FORMAT,
+        **work.header,
+        "answers": answers_digest(samples),
+        "counts": count(work.prompts, samples),
+        "record": record,
+    }
+    with new_folder(folder) as inside:
+        write_records(inside / SAMPLES, samples, Sample)
+        write_records(inside / PROMPTS, work.prompts, Prompt)
+        write_json(inside / CAPTURE, about)
+        write_manifest(inside, "capture", {"teacher": digest_json(work.header["teacher"]), "answers": about["answers"]})
+
+
+def count(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, float]:
+    """What a capture holds, by number: answers that are cut, empty or failed are counted apart, never hidden."""
+    return {
+        "prompts": len(prompts),
+        "samples": len(samples),
+        "cut": sum(sample.finish == "length" for sample in samples),
+        "failed": sum(sample.finish == "error" for sample in samples),
+        "empty": sum(sample.finish != "error" and not sample.text.strip() for sample in samples),
+        "prompt_tokens": sum(sample.prompt_tokens for sample in samples),
+        "completion_tokens": sum(sample.completion_tokens for sample in samples),
+        "request_seconds": round(sum(sample.seconds for sample in samples), 3),
+    }
+
+
+def answers_digest(samples: Iterable[Sample]) -> str:
+    """Digest of what was answered, apart from how long it took: equal for two captures with the same answers."""
+    rows = [[sample.prompt_id, sample.index, sample.text, sample.finish] for sample in samples]
+    return digest_json(sorted(rows, key=lambda row: (row[0], row[1])))
+
+
+def _given_to(sample: Sample, ask: Ask) -> Sample:
+    """The answer under the name of the prompt that it answers here; only prompts with the same words share one."""
+    return sample if sample.prompt_id == ask.prompt.id else sample.model_copy(update={"prompt_id": ask.prompt.id})
+
+
+def _refuse_doubles(prompts: Sequence[Prompt]) -> None:
+    doubles = [name for name, times in Counter(prompt.id for prompt in prompts).items() if times > 1]
+    if doubles:
+        raise BadInput(
+            words(
+                en=f"{len(doubles)} prompts have an id that another has too, such as {min(doubles)}.",
+                fr=f"{len(doubles)} questions portent un identifiant déjà pris, comme {min(doubles)}.",
+            ),
+            words(en="Keep one of each.", fr="Gardez-en une de chaque."),
+        )
+    if not prompts:
+        raise BadInput(
+            words(en="There are no prompts to ask.", fr="Il n'y a aucune question à poser."),
+            words(en="Check sources.prompts.", fr="Vérifiez sources.prompts."),
+        )
+
+
+def _same_capture(found: CaptureReader, work: _Work) -> CaptureReader:
+    held = {(sample.prompt_id, sample.index) for sample in found.samples()}
+    same = found.header == work.header and held == {(ask.prompt.id, ask.index) for _, ask in work.asks()}
+    if not same:
+        raise BadInput(
+            words(
+                en=f"{found.folder} holds the finished capture of another teacher, other settings or other prompts.",
+                fr=f"{found.folder} contient la capture finie d'un autre professeur, d'autres réglages ou questions.",
+            ),
+            words(en="Give another folder, or move that one away.", fr="Donnez un autre dossier, ou déplacez-le."),
+        )
+    return found

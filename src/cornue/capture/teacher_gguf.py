@@ -1,0 +1,104 @@
+"""A teacher in a GGUF file, asked through llama.cpp with many slots.
+
+It samples. Scoring given text with whole distributions is done with dequantised weights (``sparse``), which is another
+engine with an identity of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cornue.capture.teachers import Ask, Sampling, instructed, require_digest
+from cornue.models.engine import Engine, Request
+from cornue.models.gguf_header import read_gguf_header
+from cornue.records.digests import digest_text
+from cornue.records.samples import Prompt, Sample
+
+
+class GgufTeacher:
+    """A GGUF file in a running engine.
+
+    Args:
+        path: the file.
+        sha256: the digest that it must have; empty takes any.
+        instructions: system prompt put before every question.
+        slots: requests in flight at once.
+        context: tokens per request, prompt and answer together.
+        threads: threads for the arithmetic; None takes all cores.
+
+    Raises:
+        BadInput: the file is missing, is no GGUF, or has another digest.
+        OutsideFailure: the engine does not start (boundary "engine").
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sha256: str = "",
+        instructions: str = "",
+        slots: int = 1,
+        context: int = 2048,
+        threads: int | None = None,
+    ) -> None:
+        self._weights = require_digest(path, sha256)
+        self._header = read_gguf_header(path)
+        self._instructions = instructions
+        self._context = context
+        self._engine = Engine(path, slots=slots, context=context, threads=threads).start()
+
+    def identity(self) -> dict[str, Any]:
+        """See ``Teacher``."""
+        header = self._header
+        return {
+            "kind": "gguf",
+            "name": str(header.metadata.get("general.name", "")),
+            "weights": self._weights,
+            "architecture": header.architecture,
+            "parameters": header.parameters,
+            "quantisation": header.quantisation,
+            "tokenizer": header.tokenizer_digest,
+            "vocabulary": header.vocabulary,
+            "template": header.template_digest,
+            "engine": {"name": "llama.cpp through xllamacpp", "version": version("xllamacpp")},
+            "context": self._context,
+            "instructions": {"sha256": digest_text(self._instructions), "text": self._instructions},
+        }
+
+    def sample(self, asks: Iterable[Ask], sampling: Sampling) -> Iterator[Sample]:
+        """See ``Teacher``."""
+        asked: list[Ask] = []
+
+        def requests() -> Iterator[Request]:
+            for ask in asks:
+                asked.append(ask)
+                yield Request(
+                    self._engine.render(instructed(ask.prompt, self._instructions)),
+                    max_tokens=sampling.max_tokens,
+                    temperature=sampling.temperature,
+                    seed=ask.seed,
+                )
+
+        for place, answer in self._engine.map(requests()):
+            yield Sample(
+                prompt_id=asked[place].prompt.id,
+                index=asked[place].index,
+                text=answer.text,
+                token_ids=answer.token_ids,
+                finish=answer.finish,
+                error=answer.error,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                seconds=round(answer.seconds, 3),
+            )
+
+    def most_prompt_tokens(self, prompt: Prompt) -> int:
+        """See ``Teacher``; it is exact here."""
+        return len(self._engine.tokenize(self._engine.render(instructed(prompt, self._instructions))))
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self._engine.close()
