@@ -1,0 +1,116 @@
+"""Bit streams in numpy: fixed widths, unary, Elias gamma and Elias-Fano codes, each over a whole array at once.
+
+The building blocks of the packed form of distributions (``packing``). Writers give arrays of bits (uint8, 0 or 1, the
+highest bit of a number first); a ``BitReader`` takes them back in the same order. What the numbers mean is not known.
+
+Source: P. Elias, "Universal codeword sets and representations of the integers", 1975, and "Efficient storage and
+retrieval by content and address of static files", 1974.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bits = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+
+def fixed(values: Ints, widths: Ints) -> Bits:
+    """Each value in its own number of bits; a width of 0 writes nothing."""
+    starts = np.cumsum(widths) - widths
+    total = int(widths.sum())
+    within = np.arange(total) - np.repeat(starts, widths)
+    return (np.repeat(values, widths) >> (np.repeat(widths, widths) - 1 - within) & 1).astype(np.uint8)
+
+
+def unary(values: Ints) -> Bits:
+    """Each value (from 0) as so many zeros and a one."""
+    bits = np.zeros(int(values.sum()) + len(values), dtype=np.uint8)
+    bits[np.cumsum(values + 1) - 1] = 1
+    return bits
+
+
+def gamma(values: Ints) -> Bits:
+    """Each value (from 1) by its bit length in unary, all lengths first, and then the bits below the highest."""
+    exponents = _floor_log2(values)
+    return np.concatenate([unary(exponents), fixed(values - (1 << exponents), exponents)])
+
+
+def ascending(values: Ints, splits: Ints, universe: int) -> Bits:
+    """Rows of ascending numbers below ``universe``, Elias-Fano coded: about 2 + log2(universe / size) bits a number."""
+    widths = _low_widths(splits, universe)
+    high = values >> widths
+    return np.concatenate([unary(_row_steps(high, splits)), fixed(values & ((1 << widths) - 1), widths)])
+
+
+class BitReader:
+    """Takes numbers out of bytes in the order in which they were written.
+
+    Raises:
+        ValueError: from every method: the bytes end too early.
+    """
+
+    def __init__(self, data: bytes | memoryview | NDArray[np.uint8]) -> None:
+        self._bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8))
+        self._at = 0
+
+    def take(self, count: int) -> Bits:
+        """The next bits."""
+        if self._at + count > len(self._bits):
+            raise ValueError("the packed rows end too early")
+        self._at += count
+        return self._bits[self._at - count : self._at]
+
+    def fixed(self, widths: Ints) -> Ints:
+        """Values written by ``fixed`` with these widths."""
+        ends = np.cumsum(widths)
+        total = int(ends[-1]) if len(ends) else 0
+        bits = self.take(total).astype(np.int64)
+        shifted = bits << (np.repeat(ends, widths) - 1 - np.arange(total))
+        sums = np.concatenate([[0], np.cumsum(shifted)])
+        return np.asarray(sums[ends] - sums[ends - widths], dtype=np.int64)
+
+    def unary(self, count: int) -> Ints:
+        """So many values written by ``unary``."""
+        if count == 0:
+            return np.zeros(0, dtype=np.int64)
+        ones = np.flatnonzero(self._bits[self._at :])[:count]
+        if len(ones) < count:
+            raise ValueError("the packed rows end too early")
+        self._at += int(ones[-1]) + 1
+        return np.asarray(np.diff(ones, prepend=-1) - 1, dtype=np.int64)
+
+    def gamma(self, count: int) -> Ints:
+        """So many values written by ``gamma``."""
+        exponents = self.unary(count)
+        if np.any(exponents > 40):
+            raise ValueError("the packed rows are damaged")
+        return self.fixed(exponents) + (1 << exponents)
+
+    def ascending(self, splits: Ints, universe: int) -> Ints:
+        """Rows of numbers written by ``ascending`` with these splits."""
+        widths = _low_widths(splits, universe)
+        sums = np.cumsum(self.unary(len(widths)))
+        before = np.concatenate([[0], sums])[splits[:-1]]
+        high = sums - np.repeat(before, np.diff(splits))
+        return self.fixed(widths) + (high << widths)
+
+
+def _floor_log2(values: Ints) -> Ints:
+    """Exact for values from 1 up to 2**52."""
+    return np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
+
+
+def _low_widths(splits: Ints, universe: int) -> Ints:
+    """Bits of each number that are written as they are."""
+    sizes = np.diff(splits)
+    return np.repeat(_floor_log2(np.maximum(universe // np.maximum(sizes, 1), 1)), sizes)
+
+
+def _row_steps(values: Ints, splits: Ints) -> Ints:
+    """Differences of neighbours; the first of each row is its distance from 0."""
+    steps = np.diff(values, prepend=0)
+    first = splits[:-1][np.diff(splits) > 0]
+    steps[first] = values[first]
+    return steps
