@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 PROOFS := $(foreach part,resume serve capture doctor signing,$(if $(wildcard prove/$(part).py),prove-$(part)))
 BENCHES := $(foreach part,loss communes train-vs-trl capture serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
-.PHONY: help install demo demo-short test check check-wheel docs prove bench clean $(PROOFS) $(BENCHES)
+.PHONY: help install demo demo-short test check check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,10 +40,14 @@ check: $(INSTALLED)  ## lint, format, types, the rules of the architecture
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) scripts/architecture.py
 	$(RUN) -m pytest tests/rules
 
 check-wheel: $(INSTALLED)  ## build the wheel, install it alone, import it without torch
 	$(RUN) scripts/check_wheel.py
+
+docs-check: $(INSTALLED)  ## build the site without writing the generated parts
+	$(VENV)/bin/properdocs build --strict --quiet
 
 docs: $(INSTALLED)  ## write the generated parts, build the site in site/
 	$(RUN) scripts/build_docs.py

@@ -64,7 +64,8 @@ class Size:
 
 def problems(package: Path = PACKAGE) -> list[str]:
     """Every break of direction, weight and purpose in a package, in the order of its files."""
-    found = []
+    found: list[str] = []
+    named: dict[str, list[Import]] = {}
     for path in sorted(package.rglob("*.py")):
         file = path.relative_to(package).as_posix()
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -73,9 +74,10 @@ def problems(package: Path = PACKAGE) -> list[str]:
         if room_of(file) not in ("", *ROOMS):
             found.append(f"{file}:1: {room_of(file)} is no room; the rooms are {', '.join(ROOMS)}")
             continue
-        for item in imports(tree, file, package.name):
+        named[module_of(path, package)] = list(imports(tree, file, package.name))
+        for item in named[module_of(path, package)]:
             found += direction(item, package.name) + weight(item)
-    return found + cycles(package)
+    return found + cycles(named)
 
 
 def room_of(file: str) -> str:
@@ -126,15 +128,12 @@ def weight(item: Import) -> list[str]:
     return [f"{item.file}:{item.line}: imports {library}; allowed in {', '.join(MAY_BE_HEAVY)}"]
 
 
-def cycles(package: Path) -> list[str]:
-    """Files that import each other in a circle, each circle named once."""
-    files = {module_of(path, package): path for path in package.rglob("*.py")}
+def cycles(named: dict[str, list[Import]]) -> list[str]:
+    """Modules that import each other in a circle, each circle named once; given the imports of every module."""
     arrows = {}
-    for module, path in files.items():
-        file = path.relative_to(package).as_posix()
-        named = {item.name for item in imports(ast.parse(path.read_text(encoding="utf-8")), file, package.name)}
-        near = {name if name in files else name.rpartition(".")[0] for name in named}
-        arrows[module] = sorted(near & files.keys() - {module})
+    for module, items in named.items():
+        near = {item.name if item.name in named else item.name.rpartition(".")[0] for item in items}
+        arrows[module] = sorted(near & named.keys() - {module})
     found, done = [], set[str]()
 
     def walk(module: str, trail: tuple[str, ...]) -> None:
