@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cornue.records.digests import canonical_json, digest_bytes, digest_file, digest_folder, digest_json
+from cornue.records.digests import canonical_json, digest_bytes, digest_file, digest_folder, digest_json, parse_json
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9)
@@ -24,6 +24,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=6,
 )
+
+FEW = settings(max_examples=40, deadline=None)
 
 # RFC 8785, appendix B: the bits of a double and its only text.
 NUMBERS = {
@@ -58,11 +60,13 @@ def test_a_double_has_the_text_that_the_standard_gives(bits: str) -> None:
     assert canonical_json(value).decode() == NUMBERS[bits]
 
 
+@FEW
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_double_can_be_read_back_from_its_text(value: float) -> None:
     assert float(canonical_json(value)) == value
 
 
+@FEW
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_double_takes_an_exponent_only_where_the_standard_wants_one(value: float) -> None:
     text = canonical_json(value).decode()
@@ -70,6 +74,7 @@ def test_a_double_takes_an_exponent_only_where_the_standard_wants_one(value: flo
     assert not text.endswith(".0") and "e0" not in text and "e+0" not in text and "e-0" not in text
 
 
+@FEW
 @given(st.floats(min_value=-1e20, max_value=1e20))
 def test_a_double_of_another_library_has_the_same_text(value: float) -> None:
     assert canonical_json(np.float64(value)) == canonical_json(value)
@@ -101,11 +106,13 @@ def test_only_what_must_be_is_escaped() -> None:
     assert canonical_json('\u20ac$\x0f\nA\'B"\\"/\x7f') == '"\u20ac$\\u000f\\nA\'B\\"\\\\\\"/\x7f"'.encode()
 
 
+@FEW
 @given(VALUES)
 def test_a_value_keeps_its_digest_through_a_file(value: Any) -> None:
     assert digest_json(json.loads(json.dumps(value))) == digest_json(value)
 
 
+@FEW
 @given(st.dictionaries(st.text(max_size=4), SCALARS, min_size=2, max_size=6))
 def test_the_order_of_keys_does_not_count(value: dict[str, Any]) -> None:
     assert digest_json(value) == digest_json(dict(reversed(value.items())))
@@ -119,6 +126,19 @@ def test_what_json_cannot_say_is_refused(value: Any) -> None:
         canonical_json(value)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', "[NaN]", "[-Infinity]", "[" * 100_000, "{", "\xff", ""])
+def test_json_that_can_be_read_in_two_ways_or_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+@FEW
+@given(VALUES)
+def test_canonical_json_can_be_read_strictly(value: Any) -> None:
+    parse_json(canonical_json(value))
+
+
+@FEW
 @given(st.binary(max_size=100))
 def test_a_digest_names_its_method(data: bytes) -> None:
     assert digest_bytes(data) == "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,7 +1,7 @@
 """Digests: how a thing gets the name by which it can be found and checked.
 
 Every digest is SHA-256, written ``sha256:<64 hex digits>``, over file bytes or over canonical JSON (RFC 8785, with
-integers beyond 2**53 written as decimal strings). It reads; it never writes.
+integers beyond 2**53 written as decimal strings). It reads, strictly; it never writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SAFE_INTEGER = 2**53
 BLOCK = 1 << 20
@@ -62,6 +62,29 @@ def canonical_json(value: Any) -> bytes:
             Unicode (lone surrogates) and values of other types.
     """
     return _encode(value).encode("utf-8")
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Read JSON strictly: what could be read in two ways is refused.
+
+    Raises:
+        ValueError: it is no JSON, a key stands twice in one object, a number is infinite or NaN, or it nests too deep.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _encode(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError
 
-from cornue.records.digests import digest_file
+from cornue.records.digests import digest_file, parse_json
 from cornue.records.errors import BadInput, CheckFailed, OutsideFailure
 from cornue.records.samples import Record
 from cornue.records.words import words
@@ -85,9 +85,9 @@ def read_manifest(folder: AnyPath) -> Manifest:
     if path.is_symlink() or not path.is_file():
         raise CheckFailed(words(en=f"{path} is missing", fr=f"{path} manque"), remedy)
     try:
-        value = json.loads(path.read_bytes(), object_pairs_hook=_without_doubles)
+        value = parse_json(path.read_bytes())
         return Manifest.model_validate_json(json.dumps(value), strict=True)
-    except (ValueError, RecursionError, ValidationError) as error:
+    except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise CheckFailed(
             words(en=f"{path} is no manifest: {first}", fr=f"{path} n'est pas un manifeste : {first}"), remedy
@@ -174,13 +174,6 @@ def _escapes(path: str) -> bool:
     if not path or "\\" in path or "\0" in path or not path.isprintable():
         return True
     return path.startswith("/") or PurePosixPath(path).as_posix() != path or ".." in PurePosixPath(path).parts
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return value
 
 
 def _say(what: Literal["missing", "altered", "extra", "not plain", "escapes", "manifest"], path: str) -> Problem:
