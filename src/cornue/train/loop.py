@@ -1,0 +1,269 @@
+"""The one training loop. It asks a method what a step learns from, learns it, and knows nothing else of the method.
+
+A step: the method plans batches; each runs through the body of the student; the method's objective turns the hidden
+states of the learnt rows, and the head, into a loss and its gradients in one pass (logits of all rows are never held);
+the gradients of all batches move the weights. Everything is a function of (start, data, seed, step), so a run that was
+killed goes on to the same weights. It chooses no data and judges nothing.
+
+Shapes: R learnt rows of a batch, N tokens of it, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cornue.models.arithmetic import DType
+from cornue.models.packed import hidden_states
+from cornue.records.errors import CheckFailed
+from cornue.records.progress import Progress
+from cornue.records.recipe import Stage
+from cornue.records.words import words
+from cornue.seal.write import new_folder, remove_folder, write_text
+from cornue.train import checkpoint
+from cornue.train.batches import Batch
+from cornue.train.weights import Weights
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is derived from the machine, once, and written to the resolved recipe.
+
+    Args:
+        dtype: the number type in which the student computes.
+        peak: measured matrix-product operations per second in that type; 0 if unknown.
+        micro_tokens: most tokens that run through the student at once; bounds memory, changes nothing else.
+    """
+
+    dtype: DType = "float32"
+    peak: float = 0.0
+    micro_tokens: int = 2048
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss summed over rows, and its gradients.
+
+    Args:
+        value: the loss.
+        hidden_RH: its gradient by the hidden states.
+        head_VH: its gradient by the head's weight.
+        figures: sums over rows, shown and logged; summed over the batches of a step.
+    """
+
+    value: float
+    hidden_RH: Tensor
+    head_VH: Tensor | None
+    figures: Figures = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """What differs between methods."""
+
+    steps: int
+    """Optimiser steps of the whole stage."""
+
+    def plan(self, step: int) -> Sequence[Batch]:
+        """The batches of a step, whose weights are already divided by what the method divides by."""
+
+    def loss(self, hidden_RH: Tensor, batch: Batch) -> Loss:
+        """The loss of a batch and its gradients, in one pass."""
+
+    def validate(self) -> float:
+        """How well the student does on validation data; lower is better."""
+
+    def memory(self) -> dict[str, Any]:
+        """What the method must remember between steps, as JSON."""
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take back what ``memory`` gave."""
+
+
+@dataclass
+class Best:
+    """The weights with the lowest validation loss so far."""
+
+    step: int = 0
+    loss: float = math.inf
+
+
+def learn(
+    weights: Weights,
+    method: Method,
+    stage: Stage,
+    folder: Path,
+    *,
+    settings: Settings,
+    progress: Progress,
+    on_step: Callable[[Figures], None],
+) -> Best:
+    """Train to the end of a stage, from its newest checkpoint if there is one; the model then holds the chosen weights.
+
+    Args:
+        folder: gets ``curve.jsonl``, ``checkpoints/`` and, with validation, ``best/``.
+        on_step: called with the figures of each finished step; may raise to stop, and what is finished stays.
+
+    Raises:
+        CheckFailed: the loss or its gradient is no longer a number.
+    """
+    last = checkpoint.load_latest(folder / "checkpoints")
+    begin, best = 0, Best()
+    if last:
+        weights.restore(last.weights, last.moments)
+        method.recall(last.memory["method"])
+        begin, best = last.step, Best(last.memory["best_step"], last.memory["best_loss"] or math.inf)
+        progress.say(words(en=f"going on after step {begin}", fr=f"reprise après le pas {begin}"))
+    curve = Curve(folder / "curve.jsonl", begin)
+    for step in range(begin, method.steps):
+        figures = _one_step(weights, method, stage, step, settings)
+        done = step + 1
+        if stage.validate_every and (done % stage.validate_every == 0 or done == method.steps):
+            figures["validation_loss"] = method.validate()
+            if figures["validation_loss"] < best.loss:
+                best = Best(done, figures["validation_loss"])
+                _keep_best(folder, weights, best)
+        curve.add(figures)
+        if done % stage.checkpoint_every == 0 or done == method.steps:
+            memory = {
+                "method": method.memory(),
+                "best_step": best.step,
+                "best_loss": best.loss if best.step else None,
+            }
+            checkpoint.save(
+                folder / "checkpoints", checkpoint.Checkpoint(done, weights.values(), weights.moments(), memory)
+            )
+            _forget_former_bests(folder, best)
+        progress.advance(done, **figures)
+        on_step(figures)
+    if stage.validate_every:
+        weights.restore(load_file(folder / "best" / f"step-{best.step:06d}" / "weights.safetensors"))
+    return best
+
+
+def learning_rate(stage: Stage, step: int, steps: int) -> float:
+    """The learning rate of a step: a linear rise over the first ones, then a linear fall that ends at zero."""
+    warmup = math.ceil(stage.warmup * steps)
+    if step < warmup:
+        return stage.learning_rate * (step + 1) / (warmup + 1)
+    return stage.learning_rate * (steps - step) / (steps - warmup)
+
+
+def _one_step(weights: Weights, method: Method, stage: Stage, step: int, settings: Settings) -> Figures:
+    """Plan, learn and move once; returns the figures of the step."""
+    start = time.perf_counter()
+    batches = method.plan(step)
+    planned = time.perf_counter()
+    total, sums, operations = 0.0, dict[str, float](), 0.0
+    for batch in batches:
+        loss = _learn_batch(weights, method, batch)
+        total += loss.value
+        operations += count_operations(weights, batch)
+        for name, value in loss.figures.items():
+            sums[name] = sums.get(name, 0.0) + value
+    rate = learning_rate(stage, step, method.steps)
+    norm = weights.step(rate, stage.clip)
+    if not (math.isfinite(total) and math.isfinite(norm)):
+        raise CheckFailed(
+            words(
+                en=f"step {step + 1}: the loss is {total}, the norm of its gradient {norm}",
+                fr=f"pas {step + 1} : la perte vaut {total}, la norme de son gradient {norm}",
+            ),
+            words(
+                en="lower train.learning_rate and run again; the last checkpoint is sound",
+                fr="baissez train.learning_rate et relancez ; le dernier point de reprise est sain",
+            ),
+        )
+    end = time.perf_counter()
+    tokens = sum(batch.tokens for batch in batches)
+    learning = end - planned
+    return {
+        "step": step + 1,
+        "loss": total,
+        **sums,
+        "gradient_norm": norm,
+        "learning_rate": rate,
+        "tokens": tokens,
+        "seconds": end - start,
+        "tokens_per_second": tokens / learning,
+        "share_of_peak": operations / learning / settings.peak if settings.peak else 0.0,
+    }
+
+
+def _learn_batch(weights: Weights, method: Method, batch: Batch) -> Loss:
+    """Forward, loss and backward of one batch; the gradients stay in the weights."""
+    hidden_RH = hidden_states(weights.model, batch.packed)[batch.rows_R]
+    loss = method.loss(hidden_RH.detach(), batch)
+    if loss.head_VH is not None:
+        weights.add_gradient(weights.model.get_output_embeddings().weight, loss.head_VH)
+    torch.autograd.backward(hidden_RH, loss.hidden_RH.to(hidden_RH.dtype))
+    return loss
+
+
+def count_operations(weights: Weights, batch: Batch) -> float:
+    """Floating-point operations of the matrix products that learning a batch takes, counted, not measured.
+
+    A product of (N, I) by (I, O) counts 2·N·I·O: once forward, once for the gradient by its input unless nothing below
+    moves, once for the gradient by its weight if that moves. Attention's blocks count as causal halves.
+    """
+    body, head = weights.model.get_decoder(), weights.model.get_output_embeddings().weight
+    config, moving_below = body.config, bool(body.get_input_embeddings().weight.requires_grad)
+    operations: float = 2.0 * (2 + bool(head.requires_grad)) * len(batch.rows_R) * head.numel()
+    squares = sum(count * length * length for count, length in batch.packed.groups)
+    for layer in body.layers:
+        matrices = [param for param in layer.parameters() if param.ndim == 2]
+        moves = any(param.requires_grad for param in matrices)
+        for param in matrices:
+            passes = 1 + (moves or moving_below) + param.requires_grad
+            operations += 2 * passes * batch.tokens * param.numel()
+        operations += 2 * squares * config.hidden_size * (3 if moves or moving_below else 1)
+        moving_below = moving_below or moves
+    return operations
+
+
+def _keep_best(folder: Path, weights: Weights, best: Best) -> None:
+    place = folder / "best" / f"step-{best.step:06d}"
+    if place.exists():
+        remove_folder(place)
+    with new_folder(place) as new:
+        save_file(weights.values(), new / "weights.safetensors")
+
+
+def _forget_former_bests(folder: Path, best: Best) -> None:
+    """Remove the others, once a checkpoint says which is the best: until then a resumed run may need them."""
+    for former in (folder / "best").glob("step-*"):
+        if former.name != f"step-{best.step:06d}":
+            remove_folder(former)
+
+
+class Curve:
+    """``curve.jsonl``: one line of figures per finished step, each step once, whatever was killed in between.
+
+    Args:
+        begin: finished steps; lines after them are dropped, since these steps are done again.
+    """
+
+    def __init__(self, path: Path, begin: int) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= begin))
+
+    def add(self, figures: Figures) -> None:
+        """Append the figures of a step."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: _short(value) for name, value in figures.items()}) + "\n")
+
+
+def _short(value: float) -> float:
+    """Six significant digits: more would be noise."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value

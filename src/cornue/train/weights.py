@@ -1,0 +1,147 @@
+"""The weights of a student that move, the precision in which they move, and the optimiser that moves them.
+
+Weights move in fp32. Where the machine computes faster in bf16, the model holds bf16 copies: each gradient is added to
+its fp32 weight's as soon as it is known, and dropped. The lowest layers may stay as they are; LoRA moves low-rank
+updates instead of matrices. It does not decide when to step, and knows nothing of losses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cornue.records.errors import BadInput
+from cornue.records.recipe import Stage
+from cornue.records.words import words
+from cornue.train import lora
+
+BETAS = (0.9, 0.99)
+EPSILON = 1e-8
+
+
+class Weights:
+    """The moving weights of a model under one stage.
+
+    Args:
+        model: a transformers causal model in fp32; it is put in the compute type, frozen and adapted in place.
+        dtype: the type in which the model computes.
+        seed: of the first values of low-rank updates.
+
+    Raises:
+        BadInput: the stage freezes more layers than there are.
+    """
+
+    def __init__(self, model: Any, stage: Stage, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
+        self.model = model
+        model.requires_grad_(True)
+        _freeze(model, stage.freeze)
+        if stage.lora_rank:
+            lora.attach(model, stage.lora_rank, seed)
+        self.moving: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.masters = self.moving
+        if dtype != torch.float32:
+            self.masters = {name: param.detach().clone().requires_grad_() for name, param in self.moving.items()}
+            _cast(model, dtype)
+            for name, param in self.moving.items():
+                hooks: Any = param
+                hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
+        matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
+        vectors = [weight for weight in self.masters.values() if weight.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=stage.learning_rate,
+            betas=BETAS,
+            eps=EPSILON,
+            fused=True,
+        )
+
+    def step(self, learning_rate: float, clip: float) -> float:
+        """Move by the gradients gathered so far, and forget them; returns their norm before clipping."""
+        gradients = [weight.grad for weight in self.masters.values() if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip, norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self._publish()
+        return float(norm)
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state, by the name of its weight."""
+        return {
+            f"{kind}/{name}": value
+            for name, weight in self.masters.items()
+            for kind, value in self.optimiser.state.get(weight, {}).items()
+        }
+
+    def values(self) -> dict[str, Tensor]:
+        """The moving weights in fp32, by name; not a copy."""
+        return {name: weight.detach() for name, weight in self.masters.items()}
+
+    def restore(self, values: dict[str, Tensor], moments: dict[str, Tensor] | None = None) -> None:
+        """Take back what ``values`` and ``moments`` gave; the tensors given are copied."""
+        with torch.no_grad():
+            for name, weight in self.masters.items():
+                weight.copy_(values[name])
+        kinds: dict[str, dict[str, Tensor]] = {}
+        for key, value in (moments or {}).items():
+            kind, name = key.split("/", 1)
+            # A fresh allocation has the alignment that the same sums need on every run.
+            kinds.setdefault(name, {})[kind] = value.clone()
+        for name, state in kinds.items():
+            self.optimiser.state[self.masters[name]] = state
+        self._publish()
+
+    def add_gradient(self, param: Tensor, gradient: Tensor) -> None:
+        """Add a gradient that was computed outside of autograd; a weight that stays as it is ignores it."""
+        if param.requires_grad:
+            param.grad = gradient.to(param.dtype) if param.grad is None else param.grad.add_(gradient)
+
+    def finish(self) -> None:
+        """Leave a plain fp32 model: low-rank updates are folded into their matrices."""
+        _cast(self.model, torch.float32)
+        self._publish()
+        lora.merge(self.model)
+        self.model.requires_grad_(True)
+
+    def _publish(self) -> None:
+        """Round the fp32 weights to the model's compute type."""
+        with torch.no_grad():
+            for name, param in self.moving.items():
+                if param is not self.masters[name]:
+                    param.copy_(self.masters[name])
+
+    @staticmethod
+    def _hand_over(master: Tensor) -> Any:
+        def add(param: Tensor) -> None:
+            if param.grad is not None:
+                master.grad = param.grad.float() if master.grad is None else master.grad.add_(param.grad)
+                param.grad = None
+
+        return add
+
+
+def _freeze(model: Any, layers: int) -> None:
+    """Hold the embedding (and the head, where it is the same matrix) and the lowest layers still."""
+    body = model.get_decoder()
+    if layers > len(body.layers):
+        raise BadInput(
+            words(
+                en=f"train.freeze is {layers}; the student has {len(body.layers)} layers",
+                fr=f"train.freeze vaut {layers} ; l'élève a {len(body.layers)} couches",
+            ),
+            words(en="freeze fewer layers", fr="figez moins de couches"),
+        )
+    if layers:
+        body.get_input_embeddings().requires_grad_(False)
+        for layer in body.layers[:layers]:
+            layer.requires_grad_(False)
+
+
+def _cast(model: Any, dtype: torch.dtype) -> None:
+    """Round the parameters, but not the tables that positions are computed from."""
+    for param in model.parameters():
+        param.data = param.data.to(dtype)
