@@ -1,0 +1,330 @@
+"""From an admitted request to its answer and its receipt: the one path that the API and the page both take.
+
+A job is admitted (limits, queue, intent row), waits its turn, is asked of the engine, has its query looked up, and is
+settled: once, however it ends. An engine that dies before the first word is asked again when it is back. It does not
+read requests and does not write responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from cornue.ledger.numbers import estimated
+from cornue.records.digests import digest_json
+from cornue.records.errors import OutsideFailure
+from cornue.serve.errors import Refusal
+from cornue.serve.keys import Caller
+from cornue.serve.limits import Limits
+from cornue.serve.lookup import Lookup, look_up
+from cornue.serve.meter import SharedMeter
+from cornue.serve.orders import Order
+from cornue.serve.queue import FairQueue, Ticket
+from cornue.serve.receipts import Receipts, State
+from cornue.serve.settings import Offer, Settings, salted
+from cornue.serve.upstream import Upstream, until_ready
+
+TELL_SECONDS = 1.0
+BACK_SECONDS = 15.0
+ATTEMPTS = 3
+JOULES_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Not yet: how many stand before, and how many seconds that will take."""
+
+    position: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of the answer, as an OpenAI chunk; a whole answer is one piece."""
+
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class End:
+    """The answer is complete: its receipt, and what the register said."""
+
+    receipt: dict[str, Any]
+    lookup: Lookup | None
+    text: str
+    reasoning: str
+
+
+Piece = Waiting | Chunk | End
+
+
+class EngineLost(Exception):
+    """The engine went away under a request."""
+
+
+@dataclass
+class Job:
+    """An admitted request on its way."""
+
+    id: str
+    caller: Caller
+    order: Order
+    ticket: Ticket
+    admitted: float
+    began: float = 0.0
+    first: float = 0.0
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    pieces: int = 0
+    usage: dict[str, Any] = field(default_factory=dict)
+    finish: str = ""
+    receipt: dict[str, Any] | None = None
+
+    @property
+    def progress(self) -> float:
+        """When something last happened."""
+        return max(self.began, self.first)
+
+
+class Desk:
+    """Serves jobs with one engine."""
+
+    def __init__(
+        self, offer: Offer, settings: Settings, upstream: Upstream, receipts: Receipts, meter: SharedMeter, salt: bytes
+    ) -> None:
+        self.offer, self.settings, self.upstream, self.receipts, self.meter = offer, settings, upstream, receipts, meter
+        self.salt = salt
+        self.queue = FairQueue(settings.slots, settings.waiting, settings.waiting_per_key, settings.patience)
+        self.limits = Limits(receipts.store, settings)
+        self.jobs: dict[str, Job] = {}
+        self.counts = {"completed": 0, "interrupted": 0, "failed": 0, "refused": 0}
+
+    def admit(self, caller: Caller, order: Order) -> Job:
+        """A job for a request, or the reason why not.
+
+        Raises:
+            Refusal: 429 or 503, with the time after which it is worth trying again.
+        """
+        try:
+            if self.upstream.state == "down":
+                raise Refusal(503, "The engine is down and being restarted.", "engine_down", retry_after=5)
+            self.limits.allow(caller, order.prompt_guess + order.ceiling)
+            ticket = self.queue.enter(caller.owner, order.replay)
+        except Refusal:
+            self.counts["refused"] += 1
+            raise
+        try:
+            identity = self.receipts.intend(caller.owner, self._intent(order))
+        except OutsideFailure as error:
+            self.queue.leave(ticket)
+            raise Refusal(503, "The record cannot be written, so nothing is answered.", "record_down") from error
+        job = Job(identity, caller, order, ticket, time.monotonic())
+        self.limits.reserve(caller, job.id, order.prompt_guess + order.ceiling)
+        self.jobs[job.id] = job
+        return job
+
+    async def answer(self, job: Job) -> AsyncGenerator[Piece, None]:
+        """The answer, piece by piece. Leaving the loop early stops the engine's work on it.
+
+        Raises:
+            Refusal: the engine refuses the request (400), or it failed (503).
+        """
+        state: State = "interrupted"
+        try:
+            async for waiting in self._turn(job):
+                yield waiting
+            job.began = time.monotonic()
+            self.meter.begin(job.id)
+            async with aclosing(self._ask(job)) as chunks:
+                async for chunk in chunks:
+                    yield Chunk(chunk)
+            text = "".join(job.text)
+            lookup = await self._look_up(job, text)
+            state = "completed"
+            yield End(self.settle(job, state), lookup, text, "".join(job.reasoning))
+        except Refusal:
+            state = "failed"
+            raise
+        except EngineLost as problem:
+            state = "failed"
+            raise Refusal(503, "The engine stopped in the middle of this answer.", "engine_lost") from problem
+        except TimeoutError as problem:
+            state = "failed"
+            raise Refusal(503, "This answer took too long.", "too_long", retry_after=10) from problem
+        finally:
+            self.settle(job, state)
+
+    def settle(self, job: Job, state: State) -> dict[str, Any]:
+        """Ends a job and writes its receipt; the second call changes nothing."""
+        if job.receipt is None:
+            joules = self.meter.end(job.id)
+            self.queue.leave(job.ticket)
+            self.jobs.pop(job.id, None)
+            self.counts[state] += 1
+            facts = self._facts(job, joules)
+            job.receipt = self.receipts.complete(job.id, state, facts)
+            self.limits.book(job.caller, job.id, facts)
+        return job.receipt
+
+    def stalled(self) -> bool:
+        """Whether the engine owes somebody an answer and has been silent too long."""
+        now = time.monotonic()
+        return any(job.began and now - job.progress > self.settings.deadline for job in self.jobs.values())
+
+    async def _turn(self, job: Job) -> AsyncGenerator[Waiting, None]:
+        while not job.ticket.turn.done():
+            position = self.queue.position(job.ticket)
+            yield Waiting(position, self.queue.seconds_for(position))
+            await asyncio.wait({job.ticket.turn}, timeout=TELL_SECONDS)
+            if not job.ticket.turn.done() and time.monotonic() - job.admitted > self.settings.patience:
+                raise Refusal(503, "The wait became too long.", "waited_too_long", retry_after=10)
+
+    async def _ask(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+        for attempt in range(ATTEMPTS):
+            if not await until_ready(self.upstream, BACK_SECONDS):
+                raise EngineLost
+            try:
+                async with aclosing(self._request(job)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except (httpx.HTTPError, EngineLost) as problem:
+                # What a person has begun to read is not silently replaced by another answer.
+                if job.pieces or attempt == ATTEMPTS - 1:
+                    raise EngineLost from problem
+                await asyncio.sleep(0.3)
+
+    async def _request(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+        order, ticket = job.order, job.ticket
+        warm = ticket.warm and not order.replay and not job.caller.shares_cache
+        salt = salted(self.salt, "cache", job.id if job.caller.shares_cache else job.caller.owner)
+        body = order.body | {"model": self.upstream.model} | self.upstream.keep_apart(ticket.slot, warm, salt)
+        limit = time.monotonic() + self.settings.deadline
+        if not order.stream:
+            async with asyncio.timeout(self.settings.deadline):
+                response = await self.upstream.client.post(order.route, json=body)
+            yield self._whole(job, _checked(response))
+            return
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        async with self.upstream.client.stream("POST", order.route, json=body) as response:
+            if response.status_code != 200:
+                await response.aread()
+                _checked(response)
+            lines = response.aiter_lines()
+            while True:
+                async with asyncio.timeout(limit - time.monotonic()):
+                    line = await anext(lines, None)
+                if line is None:
+                    if not job.finish:
+                        raise EngineLost
+                    return
+                if line.startswith("data: {"):
+                    chunk = self._part(job, json.loads(line[6:]))
+                    if chunk is not None:
+                        yield chunk
+
+    def _whole(self, job: Job, answer: dict[str, Any]) -> dict[str, Any]:
+        choice = answer["choices"][0]
+        message = choice.get("message", {})
+        job.text.append(message.get("content") or choice.get("text") or "")
+        job.reasoning.append(message.get("reasoning_content") or "")
+        job.finish = choice.get("finish_reason") or "stop"
+        job.usage = answer.get("usage") or {}
+        job.pieces += 1
+        return self._named(job, answer)
+
+    def _part(self, job: Job, chunk: dict[str, Any]) -> dict[str, Any] | None:
+        """A chunk for the caller; None for the one that only counts."""
+        if "error" in chunk:
+            raise EngineLost
+        job.first = time.monotonic()
+        job.usage = chunk.get("usage") or job.usage
+        if not chunk.get("choices"):
+            return None
+        choice = chunk["choices"][0]
+        delta = choice.get("delta", {})
+        text, reasoning = delta.get("content") or choice.get("text") or "", delta.get("reasoning_content") or ""
+        job.text.append(text)
+        job.reasoning.append(reasoning)
+        job.pieces += bool(text or reasoning or delta.get("tool_calls"))
+        job.finish = choice.get("finish_reason") or job.finish
+        return self._named(job, chunk)
+
+    def _named(self, job: Job, body: dict[str, Any]) -> dict[str, Any]:
+        """Under our names, without what tells of the machine or of other people's requests."""
+        for field_name in ("timings", "__verbose", "usage"):
+            body.pop(field_name, None)
+        chat = job.order.route == "/v1/chat/completions"
+        body["id"] = ("chatcmpl-" if chat else "cmpl-") + job.id
+        body["model"] = self.offer.name
+        body["system_fingerprint"] = self.offer.model_digest[7:23]
+        return body
+
+    async def _look_up(self, job: Job, text: str) -> Lookup | None:
+        if self.offer.table is None or job.order.register == "off":
+            return None
+        return await asyncio.to_thread(look_up, self.offer.table, text)
+
+    def _intent(self, order: Order) -> dict[str, Any]:
+        sampling = {k: order.body[k] for k in ("temperature", "top_p", "seed", "max_tokens") if k in order.body}
+        intent: dict[str, Any] = {"model": self.offer.name, "model_digest": self.offer.model_digest}
+        if self.offer.table is not None:
+            intent["register_digest"] = self.offer.table.digest
+        return intent | {"sampling": sampling, "promise": "replay" if order.replay else "batched"}
+
+    def _facts(self, job: Job, joules: float) -> dict[str, Any]:
+        now = time.monotonic()
+        began = job.began or now
+        # A salt keeps short questions from being guessed by whoever sees digests alone.
+        salt = secrets.token_hex(8)
+        asked = job.order.body.get("messages") or job.order.body.get("prompt")
+        energy = self.meter.counter.number(round(joules, 3))
+        euros = joules / JOULES_PER_KWH * self.settings.euros_per_kwh
+        grams = joules / JOULES_PER_KWH * self.settings.kg_co2_per_kwh * 1000
+        return {
+            "tokens": {
+                "prompt": int(job.usage.get("prompt_tokens", 0)),
+                "completion": int(job.usage.get("completion_tokens", 0)) or job.pieces,
+                "how": "counted" if job.usage else "counted from the stream",
+            },
+            "seconds": {
+                "waiting": round(began - job.admitted, 4),
+                "first": round(max(0.0, job.first - began), 4) if job.order.stream else None,
+                "answering": round(now - began, 4),
+            },
+            "energy": energy.model_dump(exclude_none=True),
+            "money": estimated(round(euros, 12), "EUR", "energy x price of electricity").model_dump(exclude_none=True),
+            "emissions": estimated(round(grams, 9), "gCO2e", "energy x grid").model_dump(exclude_none=True),
+            "finish": job.finish,
+            "digests": {
+                "salt": salt,
+                "question": digest_json([salt, asked]),
+                "answer": digest_json([salt, "".join(job.text)]),
+            },
+        }
+
+
+def _checked(response: httpx.Response) -> dict[str, Any]:
+    """The engine's answer, or its refusal in our words."""
+    try:
+        body = response.json()
+    except ValueError:
+        raise EngineLost from None
+    if response.status_code == 200 and isinstance(body, dict) and body.get("choices"):
+        return body
+    error = body.get("error") if isinstance(body, dict) else None
+    message = str(error.get("message", "") if isinstance(error, dict) else error or "no reason given")
+    if response.status_code in (400, 404, 422, 500, 501):
+        code = error.get("type") if isinstance(error, dict) else None
+        raise Refusal(400, f"The engine refuses this request: {message[:500]}", str(code or "engine_refused"))
+    if response.status_code == 429:
+        raise Refusal(503, "The engine is busy.", "engine_busy", retry_after=2)
+    raise EngineLost

@@ -1,0 +1,86 @@
+"""Answers that come from the register: the student's query is run read-only, and the rows stand beside its words.
+
+The figures come from the table, never from the weights. A query that fails is told as such; nothing is made up in its
+place. It does not judge whether the query was the right one: that is why the query is always shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cornue.sources.register import QueryError, Register
+from cornue.verify.sql import find_query
+
+SECONDS = 2.0
+ROWS = 200
+SHOWN = 50
+LONGEST_CELL = 200
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A query and what the register answered; ``problem`` says why it could not."""
+
+    query: str
+    digest: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    truncated: bool = False
+    seconds: float = 0.0
+    problem: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """The field ``register`` of a message."""
+        body: dict[str, Any] = {"query": self.query, "digest": self.digest}
+        if self.problem:
+            return body | {"problem": self.problem}
+        rows = [list(row) for row in self.rows]
+        return body | {"columns": list(self.columns), "rows": rows, "truncated": self.truncated}
+
+    def markdown(self, french: bool) -> str:
+        """The rows as a Markdown table for clients that show nothing but text."""
+        if self.problem:
+            return (
+                "Le registre n'a pas pu répondre : " if french else "The register could not answer: "
+            ) + self.problem
+        if not self.rows:
+            return "Le registre ne contient aucune ligne de ce genre." if french else "The register holds no such row."
+        lines = [
+            "| " + " | ".join(_cell(name, french) for name in self.columns) + " |",
+            "|" + " --- |" * len(self.columns),
+        ]
+        lines += ["| " + " | ".join(_cell(cell, french) for cell in row) + " |" for row in self.rows[:SHOWN]]
+        if self.truncated or len(self.rows) > SHOWN:
+            lines += ["", "Il y a d'autres lignes." if french else "There are more rows."]
+        return "\n".join(lines)
+
+
+def look_up(table: Register, text: str) -> Lookup | None:
+    """What the register says to the query in a text; None if there is no query in it."""
+    query = find_query(text)
+    if query is None:
+        return None
+    try:
+        found = table.query(query, seconds=SECONDS, rows=ROWS)
+    except QueryError as error:
+        return Lookup(query, table.digest, problem=str(error))
+    return Lookup(query, table.digest, found.columns, found.rows, found.truncated, found.seconds)
+
+
+def shown(value: Any, french: bool) -> str:
+    """A cell as people write it: thousands apart, the decimal mark of their language."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else round(value, 4)
+    if isinstance(value, (int, float)):
+        text = f"{value:,}"
+        return text.replace(",", "\u202f").replace(".", ",") if french else text
+    text = str(value)
+    return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + "…"
+
+
+def _cell(value: Any, french: bool) -> str:
+    return shown(value, french).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
