@@ -60,20 +60,32 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu")
     )
 
 
-def hidden_states(model: Any, packed: Packed) -> Tensor:
+def hidden_states(model: Any, packed: Packed, pairs: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
     """Last hidden states after the final norm, (N, H), of a transformers causal model.
+
+    Args:
+        pairs: gets the keys and values of each layer, (1, A, N, D) both, where a sampler goes on from them.
 
     Raises:
         BadInput: the model's attention caps its scores, or sees less than a whole sequence.
     """
-    body = model.get_decoder()
-    if body.config._attn_implementation != NAME:
-        body.set_attn_implementation(NAME)
-    output = body(
-        input_ids=packed.ids_N[None], position_ids=packed.positions_N[None], use_cache=False, groups=packed.groups
+    output = use_attention(model, NAME)(
+        input_ids=packed.ids_N[None],
+        position_ids=packed.positions_N[None],
+        use_cache=False,
+        groups=packed.groups,
+        pairs=pairs,
     )
     hidden_NH: Tensor = output.last_hidden_state[0]
     return hidden_NH
+
+
+def use_attention(model: Any, name: str) -> Any:
+    """The body of a model, set to an attention that is registered under a name."""
+    body = model.get_decoder()
+    if body.config._attn_implementation != name:
+        body.set_attn_implementation(name)
+    return body
 
 
 def _attend(
@@ -84,6 +96,7 @@ def _attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     groups: tuple[tuple[int, int], ...] = (),
+    pairs: list[tuple[Tensor, Tensor]] | None = None,
     **facts: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence; query, key and value are (1, A, N, D)."""
@@ -99,6 +112,8 @@ def _attend(
                 fr="prenez un modèle à attention causale simple, ou des textes plus courts",
             ),
         )
+    if pairs is not None:
+        pairs.append((key, value))
     sizes = [count * length for count, length in groups]
     grouped = query.shape[1] != key.shape[1]
     parts = []

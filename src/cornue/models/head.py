@@ -1,0 +1,58 @@
+"""The last step of a causal model: from hidden states to logits, with all that a family does to them.
+
+Some families add a bias, multiply or divide the logits, or cap them; heads are often padded with rows that stand for no
+token. It reads these facts from the model in one place, so that sampling, scoring and every loss agree.
+
+Shapes: R rows, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a model.
+
+    Args:
+        weight_VH: its matrix; the model's own, not a copy.
+        bias_V: its bias, if any.
+        scale: multiplies the logits.
+        softcap: caps them by ``softcap * tanh(logits / softcap)``, before scaling; 0 does not.
+        vocabulary: ids that stand for tokens; rows beyond get no mass.
+    """
+
+    weight_VH: Tensor
+    bias_V: Tensor | None = None
+    scale: float = 1.0
+    softcap: float = 0.0
+    vocabulary: int = 0
+
+    @staticmethod
+    def of(model: Any, vocabulary: int = 0) -> Head:
+        """The head of a transformers causal model whose tokenizer knows ``vocabulary`` ids; 0 takes all rows."""
+        layer, config = model.get_output_embeddings(), model.config.get_text_config()
+        return Head(
+            weight_VH=layer.weight,
+            bias_V=getattr(layer, "bias", None),
+            scale=float(getattr(config, "logit_scale", None) or 1.0)
+            / float(getattr(config, "logits_scaling", None) or 1.0),
+            softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
+            vocabulary=vocabulary or int(layer.weight.shape[0]),
+        )
+
+    def logits(self, hidden_RH: Tensor) -> Tensor:
+        """Logits (R, V) in fp32; those of ids beyond the vocabulary are minus infinity."""
+        logits_RV = torch.nn.functional.linear(hidden_RH, self.weight_VH, self.bias_V).float()
+        if self.softcap:
+            logits_RV = torch.tanh(logits_RV / self.softcap) * self.softcap
+        if self.scale != 1.0:
+            logits_RV = logits_RV * self.scale
+        if self.vocabulary < logits_RV.shape[-1]:
+            logits_RV[:, self.vocabulary :] = -torch.inf
+        return logits_RV

@@ -1,0 +1,239 @@
+"""Lets a model write: many prompts at once, each in a slot of a cache that is allocated once.
+
+A slot whose text is finished takes the next prompt, so no slot waits for the longest text of a batch; prompts that are
+asked several times are read once. Each text has its own seed and depends on nothing but its own probabilities, whatever
+shares the batch with it (up to rounding). It returns token ids, with the log-probability of each; text, templates and
+verdicts are the caller's.
+
+Shapes: S slots in use, A attention heads, G of them that carry keys, D head size, L longest text so far, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from cornue.models.head import Head
+from cornue.models.packed import hidden_states, pack, use_attention
+
+NAME = "cornue_slots"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text that the model wrote.
+
+    Args:
+        ids: its tokens, with the token that ended it.
+        logprobs: natural log-probability of each under the distribution that it was drawn from; that of the untempered
+            distribution where the text is greedy.
+        finish: ``stop`` if a stop token ended it, ``length`` if it was cut.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: Literal["stop", "length"]
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A text that is being written."""
+
+    request: int
+    length: int
+    draws: np.ndarray[Any, np.dtype[np.float64]]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class _Cache:
+    """Keys and values of all layers, one row per slot; ``use`` says which rows and positions a step writes."""
+
+    def __init__(self, config: Any, slots: int, length: int, like: Tensor) -> None:
+        heads, size = config.num_key_value_heads, getattr(config, "head_dim", None)
+        size = size or config.hidden_size // config.num_attention_heads
+        shape = (config.num_hidden_layers, slots, heads, length, size)
+        self.keys, self.values = (torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(2))
+
+    def fill(self, slot: int, pairs: Sequence[tuple[Tensor, Tensor]], tokens: slice) -> None:
+        """Put the keys and values of a text that was read, (1, G, N, D) per layer, in a slot."""
+        length = tokens.stop - tokens.start
+        for layer, (key, value) in enumerate(pairs):
+            self.keys[layer, slot, :, :length] = key[0, :, tokens]
+            self.values[layer, slot, :, :length] = value[0, :, tokens]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy one slot over another."""
+        for store in (self.keys, self.values):
+            store[:, target, :, :length] = store[:, source, :, :length]
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop: Collection[int],
+    max_tokens: int,
+    temperature: float = 0.0,
+    seeds: Sequence[int] = (),
+    slots: int = 32,
+    cache_bytes: int = 1 << 30,
+    on_written: Callable[[int, Written], None] | None = None,
+) -> list[Written]:
+    """Let a transformers causal model answer prompts.
+
+    Args:
+        prompts: token ids of each; equal ones that stand side by side are read once.
+        stop: token ids that end a text.
+        max_tokens: longest text.
+        temperature: 0 is greedy.
+        seeds: one per prompt; needed unless greedy.
+        slots: texts written at once.
+        cache_bytes: most memory of the cache; fewer slots are used if it would take more.
+        on_written: called with the index and the text of each prompt as it is finished.
+    """
+    if temperature and len(seeds) != len(prompts):
+        raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts")
+    if not prompts:
+        return []
+    head, body = Head.of(model), model.get_decoder()
+    longest = max(map(len, prompts)) + max_tokens
+    like = head.weight_VH[:0]
+    one = _Cache(body.config, 1, longest, like)
+    slots = max(1, min(slots, len(prompts), cache_bytes // (2 * one.keys.nbytes)))
+    cache = _Cache(body.config, slots, longest, like)
+    written: list[Written | None] = [None] * len(prompts)
+    queue = list(range(len(prompts)))[::-1]
+    active: list[_Slot] = []
+
+    def finish(slot: _Slot, why: Literal["stop", "length"]) -> None:
+        text = Written(tuple(slot.ids), tuple(slot.logprobs), why)
+        written[slot.request] = text
+        if on_written:
+            on_written(slot.request, text)
+
+    def extend(chosen: Sequence[_Slot], hidden_SH: Tensor) -> None:
+        """Add a token to each text, and hand over those that are finished."""
+        ids, logprobs = _choose(head.logits(hidden_SH), chosen, temperature)
+        for slot, token, logprob in zip(chosen, ids, logprobs, strict=True):
+            slot.ids.append(token)
+            slot.logprobs.append(logprob)
+            if token in stop or len(slot.ids) == max_tokens:
+                finish(slot, "stop" if token in stop else "length")
+
+    while active or queue:
+        free = slots - len(active)
+        if queue and (not active or free >= max(1, slots // 8)):
+            chosen = [queue.pop() for _ in range(min(free, len(queue)))]
+            fresh, hidden_SH = _read(model, cache, prompts, chosen, len(active))
+            for slot in fresh:
+                if temperature:
+                    slot.draws = np.random.Generator(np.random.Philox(seeds[slot.request])).random(max_tokens)
+            active += fresh
+            extend(fresh, hidden_SH)
+        else:
+            extend(active, _advance(model, cache, active))
+        active = _close_ranks(cache, active, {i for i, text in enumerate(written) if text is not None})
+    return [text for text in written if text is not None]
+
+
+def _read(
+    model: Any, cache: _Cache, prompts: Sequence[Sequence[int]], chosen: Sequence[int], first: int
+) -> tuple[list[_Slot], Tensor]:
+    """Read prompts into the slots from ``first`` on; returns the slots and the hidden state after each prompt."""
+    different = list(dict.fromkeys(tuple(prompts[request]) for request in chosen))
+    packed = pack(different, cache.keys.device)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    hidden_NH = hidden_states(model, packed, pairs)
+    starts = {different[index]: start for index, start in zip(packed.order, packed.starts, strict=True)}
+    slots, last = [], []
+    for place, request in enumerate(chosen, start=first):
+        prompt = tuple(prompts[request])
+        tokens = slice(starts[prompt], starts[prompt] + len(prompt))
+        cache.fill(place, pairs, tokens)
+        slots.append(_Slot(request, len(prompt), np.empty(0)))
+        last.append(tokens.stop - 1)
+    return slots, hidden_NH[last]
+
+
+def _advance(model: Any, cache: _Cache, active: Sequence[_Slot]) -> Tensor:
+    """Read the newest token of each text; returns the hidden state after it, (S, H)."""
+    device = cache.keys.device
+    positions_S = torch.tensor([slot.length for slot in active], device=device)
+    ids_S = torch.tensor([slot.ids[-1] for slot in active], device=device)
+    for slot in active:
+        slot.length += 1
+    reach = max(slot.length for slot in active)
+    seen_SL = torch.arange(reach, device=device) <= positions_S[:, None]
+    body = use_attention(model, NAME)
+    output = body(
+        input_ids=ids_S[None],
+        position_ids=positions_S[None],
+        use_cache=False,
+        slots=(cache, torch.arange(len(active), device=device), positions_S, seen_SL[:, None, None]),
+    )
+    hidden_SH: Tensor = output.last_hidden_state[0]
+    return hidden_SH
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    slots: tuple[_Cache, Tensor, Tensor, Tensor] | None = None,
+    **facts: Any,
+) -> tuple[Tensor, None]:
+    """One new token per slot, (1, A, S, D), attends to all of its slot; heads that share keys go as one block."""
+    if slots is None:
+        raise ValueError("the cache is missing")
+    cache, rows_S, positions_S, seen = slots
+    keys, values = cache.keys[module.layer_idx], cache.values[module.layer_idx]
+    keys[rows_S, :, positions_S] = key[0].transpose(0, 1)
+    values[rows_S, :, positions_S] = value[0].transpose(0, 1)
+    count, reach = len(rows_S), seen.shape[-1]
+    query_SGXD = query[0].transpose(0, 1).unflatten(1, (keys.shape[1], -1))
+    out_SGXD = scaled_dot_product_attention(
+        query_SGXD, keys[:count, :, :reach], values[:count, :, :reach], attn_mask=seen, scale=scaling
+    )
+    return out_SGXD.flatten(1, 2)[None], None
+
+
+def _choose(logits_SV: Tensor, slots: Sequence[_Slot], temperature: float) -> tuple[list[int], list[float]]:
+    """A token for each row and its log-probability."""
+    logprobs_SV = torch.log_softmax(logits_SV / temperature if temperature else logits_SV, dim=-1)
+    if temperature:
+        drawn_S = torch.tensor([slot.draws[len(slot.ids)] for slot in slots], device=logits_SV.device)
+        reached_SV = logprobs_SV.double().exp().cumsum(-1)
+        ids_S = torch.searchsorted(reached_SV, (drawn_S * reached_SV[:, -1])[:, None], right=True)[:, 0]
+    else:
+        ids_S = logprobs_SV.argmax(-1)
+    return ids_S.tolist(), logprobs_SV.gather(-1, ids_S[:, None])[:, 0].tolist()
+
+
+def _close_ranks(cache: _Cache, active: list[_Slot], done: Collection[int]) -> list[_Slot]:
+    """Drop finished texts and move the last ones into the gaps, so that slots in use lie side by side."""
+    active = list(active)
+    place = 0
+    while place < len(active):
+        if active[place].request in done:
+            last = active.pop()
+            if place < len(active):
+                active[place] = last
+                cache.move(len(active), place, last.length)
+            continue
+        place += 1
+    return active
+
+
+AttentionInterface.register(NAME, _attend)
