@@ -202,7 +202,7 @@ def _attend(
     keys[rows_S, :, positions_S] = key[0].transpose(0, 1)
     values[rows_S, :, positions_S] = value[0].transpose(0, 1)
     count, reach = len(rows_S), seen.shape[-1]
-    query_SGXD = query[0].transpose(0, 1).unflatten(1, (keys.shape[1], -1))
+    query_SGXD = query[0].transpose(0, 1).reshape(count, keys.shape[1], -1, query.shape[-1])
     out_SGXD = scaled_dot_product_attention(
         query_SGXD, keys[:count, :, :reach], values[:count, :, :reach], attn_mask=seen, scale=scaling
     )

@@ -44,11 +44,13 @@ class Settings:
         dtype: the number type in which the student computes.
         peak: measured matrix-product operations per second in that type; 0 if unknown.
         micro_tokens: most tokens that run through the student at once; bounds memory, changes nothing else.
+        threads: threads of one product; 0 leaves what torch chose. Other numbers give other roundings.
     """
 
     dtype: DType = "float32"
     peak: float = 0.0
     micro_tokens: int = 2048
+    threads: int = 0
 
 
 @dataclass(frozen=True)

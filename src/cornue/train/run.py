@@ -1,0 +1,192 @@
+"""Runs the stages of a recipe one after the other, each from where the one before ended, and writes the student.
+
+::
+
+    student/                 the trained student: safetensors, tokenizer, template
+    stages/01-sft/           curve.jsonl, checkpoints/, best/, end/ (the weights after this stage)
+    stages/02-on_policy_kd/  …
+
+A stage whose ``end`` is there is never trained again; one that was killed goes on from its last checkpoint. It decides
+neither what is learnt (the methods do) nor whether the student is good (that is ``evaluate``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from cornue.models.arithmetic import measure_arithmetic
+from cornue.records.progress import Progress
+from cornue.records.recipe import Sft as SftStage
+from cornue.records.recipe import TrainStage
+from cornue.records.samples import Example, Message
+from cornue.seal.write import new_folder
+from cornue.train.batches import Lesson
+from cornue.train.loop import Figures, Method, Settings, learn
+from cornue.train.sft import Sft
+from cornue.train.weights import Weights
+
+
+class Student(Protocol):
+    """The model that learns, with its tokenizer and template."""
+
+    model: Any
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
+        """Token ids of a conversation up to where the answer begins."""
+
+    def completion_ids(self, text: str) -> Sequence[int]:
+        """Token ids of an answer with the end-of-turn token."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights, tokenizer and template into a folder."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage did, from its curve, so that a resumed run says the same.
+
+    Args:
+        tokens: read by the student, repeated steps not counted.
+        seconds: of the steps on the curve.
+        chosen_step: the step whose weights were kept.
+    """
+
+    method: str
+    steps: int
+    tokens: int
+    seconds: float
+    first_loss: float
+    last_loss: float
+    chosen_step: int
+    validation_loss: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The end of training.
+
+    Args:
+        student: folder of the trained student.
+    """
+
+    student: Path
+    stages: tuple[StageResult, ...]
+
+
+def derive_settings() -> Settings:
+    """Measure the machine: the number type in which to train, the threads, and the peak to compare with."""
+    arithmetic = measure_arithmetic()
+    return Settings(dtype=arithmetic.dtype, peak=arithmetic.peak, threads=arithmetic.threads)
+
+
+def run_stages(
+    stages: Sequence[TrainStage],
+    start: Student,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    folder: Path,
+    *,
+    seed: int,
+    settings: Settings,
+    progress: Progress,
+    on_step: Callable[[Figures], None],
+) -> Trained:
+    """Train all stages that are not finished and write the student.
+
+    Args:
+        start: the student before training; its model is changed in place.
+        examples: what is learnt; ``validation`` is what checkpoints are chosen by.
+        on_step: called with the figures of every finished step; may raise to stop.
+
+    Raises:
+        BadInput: an example cannot be learnt under a stage's settings.
+        CheckFailed: the loss is no longer a number.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    results = []
+    for number, stage in enumerate(stages, start=1):
+        place = folder / "stages" / f"{number:02d}-{stage.method}"
+        if not (place / "end").exists():
+            place.mkdir(parents=True, exist_ok=True)
+            weights = Weights(start.model, stage, getattr(torch, settings.dtype), seed)
+            method = make_method(stage, start, examples, validation, settings, seed + number - 1)
+            progress.begin(stage.method, method.steps)
+            learn(weights, method, stage, place, settings=settings, progress=progress, on_step=on_step)
+            weights.finish()
+            with new_folder(place / "end") as new:
+                save_file(dict(start.model.named_parameters()), new / "weights.safetensors")
+        else:
+            _load(start.model, place / "end" / "weights.safetensors")
+        results.append(_result(stage, place / "curve.jsonl"))
+    student = folder / "student"
+    if not student.exists():
+        with new_folder(student) as new:
+            start.save(new)
+    return Trained(student, tuple(results))
+
+
+def make_method(
+    stage: TrainStage,
+    student: Student,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    settings: Settings,
+    seed: int,
+) -> Method:
+    """The method of a stage."""
+    if isinstance(stage, SftStage):
+        return Sft(student.model, _lessons(student, examples), _lessons(student, validation), stage, settings, seed)
+    raise NotImplementedError(stage.method)
+
+
+def _lessons(student: Student, examples: Sequence[Example]) -> list[Lesson]:
+    """Examples as tokens; every token of the completion is learnt, the end of the turn too."""
+    made = []
+    for example in examples:
+        completion = tuple(student.completion_ids(example.completion))
+        made.append(
+            Lesson(
+                prompt=tuple(student.prompt_ids(example.messages)),
+                completion=completion,
+                author="student" if example.writer == "student" else "teacher",
+                ce=(1.0,) * len(completion),
+                name=f"{example.prompt_id}/{example.index}",
+            )
+        )
+    return made
+
+
+def _load(model: Any, path: Path) -> None:
+    values = load_file(path)
+    with torch.no_grad():
+        for name, param in model.named_parameters():
+            param.copy_(values[name])
+
+
+def _result(stage: TrainStage, curve: Path) -> StageResult:
+    lines = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    validated = [line for line in lines if "validation_loss" in line]
+    chosen = min(validated, key=lambda line: float(line["validation_loss"]), default=lines[-1])
+    return StageResult(
+        method=stage.method,
+        steps=len(lines),
+        tokens=sum(line["tokens"] for line in lines),
+        seconds=sum(line["seconds"] for line in lines),
+        first_loss=lines[0]["loss"],
+        last_loss=lines[-1]["loss"],
+        chosen_step=chosen["step"],
+        validation_loss=chosen.get("validation_loss"),
+    )
+
+
+def as_record(trained: Trained) -> dict[str, Any]:
+    """The stages' results as JSON."""
+    return {"stages": [asdict(result) for result in trained.stages]}
