@@ -14,10 +14,10 @@ import typer
 
 from cornue.records.errors import BadInput, CheckFailed
 from cornue.records.words import words
+from cornue.seal.keys import read_public_key
 from cornue.serve.keys import Keys, Role
 from cornue.serve.receipts import Problem, check_export, check_receipt
 from cornue.serve.settings import DATA
-from cornue.serve.signing import checker
 from cornue.serve.store import open_store
 
 app = typer.Typer(
@@ -79,12 +79,12 @@ def check_file(path: Path, key: Path) -> list[Problem]:
         BadInput: a file is missing or is something else.
     """
     try:
-        check = checker(key.read_text())
+        public = read_public_key(key)
         text = path.read_text(encoding="utf-8")
         whole: Any = json.loads(text) if text.lstrip().startswith("{") and text.count("\n{") == 0 else None
         if isinstance(whole, dict) and "proof" in whole:
-            return check_receipt(whole, check)
-        return check_export(text.splitlines(), check)
+            return check_receipt(whole, public)
+        return check_export(text.splitlines(), public)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BadInput(f"{path} holds no receipts that can be read: {error!r}.") from error
 

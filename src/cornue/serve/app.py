@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cornue.records.errors import OutsideFailure
+from cornue.seal.keys import new_key, read_key
 from cornue.serve.api import Api
 from cornue.serve.desk import Desk
 from cornue.serve.door import Door, Guard
@@ -26,7 +27,6 @@ from cornue.serve.meter import SharedMeter, machine_counter
 from cornue.serve.pages import Pages
 from cornue.serve.receipts import Receipts
 from cornue.serve.settings import Offer, Settings
-from cornue.serve.signing import serving_key
 from cornue.serve.store import open_store
 from cornue.serve.upstream import Upstream, cancel
 
@@ -43,13 +43,14 @@ def create_app(offer: Offer, settings: Settings, upstream: Upstream) -> Starlett
     """
     store = open_store(settings.data, settings.database)
     salt = service_secret(store)
-    sign, public_key = serving_key(settings.data)
-    receipts = Receipts(store, sign, settings.node)
+    path = settings.data / "serving.pem"
+    key = read_key(path) if path.exists() else new_key(path)
+    receipts = Receipts(store, key, settings.node)
     keys = Keys(store)
     meter = SharedMeter(machine_counter(upstream.seconds, settings.watts))
     desk = Desk(offer, settings, upstream, receipts, meter, salt)
     door = Door(keys, settings, salt)
-    pages = Pages(desk, door, keys, public_key)
+    pages = Pages(desk, door, keys, key.public.pem.decode())
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ never a word of what was asked or answered. ``check_export`` needs nothing but t
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -20,14 +21,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cornue.records.digests import canonical_json, digest_bytes, digest_json
+from cornue.seal.keys import PublicKey, SigningKey
 from cornue.serve.store import Store
 
 FORMAT = "cornue-receipt/1"
 START = "sha256:" + "0" * 64
 BATCH = 64
 State = Literal["completed", "interrupted", "failed"]
-Sign = Callable[[bytes], str]
-Check = Callable[[bytes, str], bool]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Receipts:
     """The receipts of a service.
 
     Args:
-        sign: signs a batch's statement; the signature as text.
+        key: the serving key, which signs batches and nothing else; it is not the institution's.
         node: the machine, where several share a database: each closes only what it left open itself.
     """
 
-    def __init__(self, store: Store, sign: Sign, node: str = "", clock: Callable[[], float] = time.time) -> None:
-        self.store, self.sign, self.node, self.clock = store, sign, node, clock
+    def __init__(self, store: Store, key: SigningKey, node: str = "", clock: Callable[[], float] = time.time) -> None:
+        self.store, self.key, self.node, self.clock = store, key, node, clock
         self.process = f"{node} {secrets.token_hex(8)}"
         self.meter: dict[str, float] = {}
 
@@ -103,10 +103,11 @@ class Receipts:
             last, head = rows[0]
             statement = {"format": FORMAT, "first": first, "last": last, "before": self._chain_at(first - 1)}
             statement |= {"head": head, "signed": _iso(self.clock()), "meter": self.meter}
+            statement |= {"key": self.key.public.fingerprint}
             text = canonical_json(statement)
             self.store.do(
                 "INSERT INTO batches (last, first, statement, signature) VALUES (?, ?, ?, ?)",
-                *(last, first, text.decode(), self.sign(text)),
+                *(last, first, text.decode(), base64.b64encode(self.key.sign(text)).decode()),
             )
 
     def find(self, identity: str, owner: str | None) -> dict[str, Any] | None:
@@ -157,7 +158,7 @@ class Receipts:
         return {"statement": statement, "signature": signature, "digests": [digest for (digest,) in digests]}
 
 
-def check_receipt(found: dict[str, Any], check: Check) -> list[Problem]:
+def check_receipt(found: dict[str, Any], key: PublicKey) -> list[Problem]:
     """What does not hold in a receipt with its proof, as ``find`` and ``GET /v1/receipts/ID`` give them."""
     receipt, proof = found["receipt"], found["proof"]
     place = int(receipt["place"])
@@ -173,12 +174,12 @@ def check_receipt(found: dict[str, Any], check: Check) -> list[Problem]:
         head = _link(head, digest)
     if head != statement["head"]:
         problems.append(Problem(place, "the chain does not lead to the signed head"))
-    if not check(proof["statement"].encode(), proof["signature"]):
+    if not _accepts(key, proof["statement"], proof["signature"]):
         problems.append(Problem(place, "the signature does not fit"))
     return problems
 
 
-def check_export(lines: Iterable[str], check: Check) -> list[Problem]:
+def check_export(lines: Iterable[str], key: PublicKey) -> list[Problem]:
     """What does not hold in an export: gaps, changes, doubles, signatures; an empty list means that all holds."""
     problems: list[Problem] = []
     chains = {0: START}
@@ -189,7 +190,7 @@ def check_export(lines: Iterable[str], check: Check) -> list[Problem]:
         entry = json.loads(line)
         if "statement" in entry:
             statement = json.loads(entry["statement"])
-            if not check(entry["statement"].encode(), entry["signature"]):
+            if not _accepts(key, entry["statement"], entry["signature"]):
                 problems.append(Problem(statement["last"], "the signature does not fit"))
             if statement["first"] != signed + 1 or statement["last"] != place:
                 problems.append(Problem(place, "the batch does not follow the one before"))
@@ -209,6 +210,13 @@ def check_export(lines: Iterable[str], check: Check) -> list[Problem]:
     if signed != place:
         problems.append(Problem(place, f"{place - signed} receipts are not signed yet"))
     return problems
+
+
+def _accepts(key: PublicKey, statement: str, signature: str) -> bool:
+    try:
+        return key.accepts(base64.b64decode(signature, validate=True), statement.encode())
+    except ValueError:
+        return False
 
 
 def _link(before: str, digest: str) -> str:

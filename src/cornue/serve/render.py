@@ -41,18 +41,9 @@ MATHS_ATTRIBUTES = {"display", "stretchy", "fence", "form", "mathvariant", "disp
 MATHS_ATTRIBUTES |= {"columnalign", "rowspacing", "columnspacing", "linethickness", "accent", "notation", "separator"}
 MATHS_ATTRIBUTES |= {"movablelimits", "symmetric", "lspace", "rspace", "minsize", "maxsize", "height", "depth"}
 NAMESPACE = ' xmlns="http://www.w3.org/1998/Math/MathML"'
-OWN_ERRORS: tuple[type[Exception], ...] = tuple(
-    kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)
-)
-CANNOT_CONVERT = (
-    *OWN_ERRORS,
-    ElementTree.ParseError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
+OWN_ERRORS = tuple(kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception))
+CANNOT_CONVERT: tuple[type[Exception], ...] = (ElementTree.ParseError, ValueError, LookupError, TypeError)
+CANNOT_CONVERT += (AttributeError, RecursionError, *OWN_ERRORS)
 LONGEST = 60_000
 LONGEST_FORMULA = 2_000
 

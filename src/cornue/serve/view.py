@@ -14,7 +14,6 @@ from cornue.serve.render import to_html
 from cornue.serve.texts import Words
 from cornue.verify.sql import FENCED, declines
 
-
 LEAST = 1e-5
 
 
