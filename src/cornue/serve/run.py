@@ -1,0 +1,147 @@
+"""``cornue serve``: from a pack, a GGUF file or an address to a running service.
+
+The seal is checked before the engine sees a byte; what does not hold is refused by name, or served under a banner where
+the administrator insists. It holds no rule about requests: that is the application's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from cornue.models.engine import Engine
+from cornue.models.gguf_file import read_gguf
+from cornue.records.digests import digest_file
+from cornue.records.errors import BadInput, CheckFailed, Refused
+from cornue.records.words import words
+from cornue.serve.app import create_app
+from cornue.serve.settings import Offer, Settings
+from cornue.serve.upstream import Elsewhere, OwnEngine, Upstream
+from cornue.sources.register import Register
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+GRACE = 5
+
+
+def offer_of(target: Path, sha256: str = "", unverified: bool = False, table: Path | None = None) -> tuple[Offer, Path]:
+    """What a pack or a GGUF file offers, and the file that the engine loads.
+
+    Args:
+        sha256: the digest that a GGUF file must have; without it the file is unverified.
+        unverified: serve it all the same, under a banner that says so.
+        table: a register in place of the pack's own.
+
+    Raises:
+        CheckFailed: a seal or a digest does not hold.
+        Refused: nothing vouches for the file, and nobody insisted.
+    """
+    offer, file = _from_pack(target, unverified) if target.is_dir() else _from_file(target, sha256, unverified)
+    read_gguf(file)
+    return (replace(offer, table=Register.open(table)) if table else offer), file
+
+
+def serve(
+    offer: Offer,
+    settings: Settings,
+    upstream: Upstream,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Runs the service until it is told to stop.
+
+    Raises:
+        Refused: it would stand open to a network.
+    """
+    if host not in LOOPBACK and settings.open_to_all:
+        raise Refused(
+            words(
+                en=f"On {host} anybody could ask, without a key.", fr=f"Sur {host}, n'importe qui pourrait demander."
+            ),
+            words(
+                en="Make keys with `cornue access create` and start with --keys-only, or stay on 127.0.0.1.",
+                fr="Créez des clés avec `cornue access create` et lancez avec --keys-only, ou restez sur 127.0.0.1.",
+            ),
+        )
+    uvicorn.run(
+        create_app(offer, settings, upstream),
+        host=host,
+        port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=30,
+        ws="none",
+    )
+
+
+def own_engine(file: Path, settings: Settings, threads: int | None = None) -> Upstream:
+    """The engine for a GGUF file."""
+    return OwnEngine(Engine(file, slots=settings.slots, context=settings.context, threads=threads))
+
+
+def elsewhere(url: str, key_env: str = "", model: str = "", salts: bool = False) -> Upstream:
+    """The engine at an address; its key comes from the environment.
+
+    Raises:
+        BadInput: the variable is not set.
+    """
+    if key_env and key_env not in os.environ:
+        raise BadInput(f"The variable {key_env} is not set.", f"export {key_env}=…")
+    return Elsewhere(url, os.environ.get(key_env, "") if key_env else "", model, salts)
+
+
+def _from_pack(folder: Path, unverified: bool) -> tuple[Offer, Path]:
+    from cornue.pack.open import open_pack
+
+    try:
+        pack = open_pack(folder)
+        fault = ""
+    except CheckFailed as error:
+        if not unverified:
+            raise
+        pack, fault = open_pack(folder, check=False), error.message
+    facts = pack.facts
+    offer = Offer(
+        name=facts.name,
+        title=facts.title,
+        language=facts.language,
+        purpose=facts.purpose,
+        limits=facts.limits,
+        contact=facts.contact,
+        licence=facts.licence,
+        attribution=facts.attribution,
+        model_digest=facts.model_digest,
+        table=pack.register(),
+        folder=folder,
+        unverified=fault,
+    )
+    return offer, pack.served_file
+
+
+def _from_file(path: Path, sha256: str, unverified: bool) -> tuple[Offer, Path]:
+    if not path.is_file():
+        raise BadInput(f"There is neither a pack nor a GGUF file at {path}.", "Check the path.")
+    digest = digest_file(path)
+    wanted = sha256 if not sha256 or sha256.startswith("sha256:") else "sha256:" + sha256
+    fault = ""
+    if wanted and digest != wanted.lower():
+        fault = words(en=f"{path.name} has the digest {digest}.", fr=f"{path.name} a l'empreinte {digest}.")
+        if not unverified:
+            raise CheckFailed(fault, words(en="Fetch the file again.", fr="Récupérez le fichier à nouveau."))
+    if not wanted:
+        fault = words(en=f"nothing vouches for {path.name}.", fr=f"rien ne garantit {path.name}.")
+        if not unverified:
+            remedy = words(
+                en="Name its digest with --sha256, or insist with --unverified.", fr="Donnez --sha256, ou --unverified."
+            )
+            raise Refused(fault, remedy)
+    return Offer(name=path.stem, title=path.stem, language="en", model_digest=digest, unverified=fault), path
