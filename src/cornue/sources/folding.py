@@ -21,7 +21,7 @@ def fold(text: str) -> str:
     return _fold_short(text) if len(text) <= LONGEST_CACHED else _fold(text).strip()
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 17)
 def _fold_short(text: str) -> str:
     return _fold(text).strip()
 
