@@ -1,17 +1,19 @@
 """Lets a model write: many prompts at once, each in a slot of a cache that is allocated once.
 
 A slot whose text is finished takes the next prompt, so no slot waits for the longest text of a batch; prompts that are
-asked several times are read once. Each text has its own seed and depends on nothing but its own probabilities, whatever
+asked several times are read once, and so is a long beginning that all prompts share. Each text has its own seed and depends on nothing but its own probabilities, whatever
 shares the batch with it (up to rounding). It returns token ids, with the log-probability of each; text, templates and
 verdicts are the caller's.
 
-Shapes: S slots in use, A attention heads, G of them that carry keys, D head size, L longest text so far, V vocabulary.
+Shapes: S slots in use, A attention heads, G of them that carry keys, X queries for each of those, D head size,
+P tokens of the shared beginning, L longest text after it so far, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from cornue.models.head import Head
 from cornue.models.packed import hidden_states, pack, use_attention
 
 NAME = "cornue_slots"
+WORTH_SHARING = 64
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,12 @@ class Written:
 
 @dataclass(eq=False)
 class _Slot:
-    """A text that is being written."""
+    """A text that is being written; what is left of its prompt is read token by token, beside the others' writing."""
 
     request: int
     length: int
     draws: np.ndarray[Any, np.dtype[np.float64]]
+    unread: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
@@ -61,6 +65,15 @@ class _Cache:
         size = size or config.hidden_size // config.num_attention_heads
         shape = (config.num_hidden_layers, slots, heads, length, size)
         self.keys, self.values = (torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(2))
+        self.shared: list[tuple[Tensor, Tensor]] = []
+        self.shared_length = 0
+
+    def share(self, model: Any, prefix: Sequence[int]) -> None:
+        """Read the beginning that all texts share; its keys and values, (G, P, D), are held once."""
+        pairs: list[tuple[Tensor, Tensor]] = []
+        hidden_states(model, pack([prefix], self.keys.device), pairs)
+        self.shared = [(key[0].clone(), value[0].clone()) for key, value in pairs]
+        self.shared_length = len(prefix)
 
     def fill(self, slot: int, pairs: Sequence[tuple[Tensor, Tensor]], tokens: slice) -> None:
         """Put the keys and values of a text that was read, (1, G, N, D) per layer, in a slot."""
@@ -105,11 +118,14 @@ def generate(
     if not prompts:
         return []
     head, body = Head.of(model), model.get_decoder()
-    longest = max(map(len, prompts)) + max_tokens
+    prefix = _shared(prompts)
+    longest = max(map(len, prompts)) - len(prefix) + max_tokens
     like = head.weight_VH[:0]
     one = _Cache(body.config, 1, longest, like)
     slots = max(1, min(slots, len(prompts), cache_bytes // (2 * one.keys.nbytes)))
     cache = _Cache(body.config, slots, longest, like)
+    if prefix:
+        cache.share(model, prefix)
     written: list[Written | None] = [None] * len(prompts)
     queue = list(range(len(prompts)))[::-1]
     active: list[_Slot] = []
@@ -133,16 +149,30 @@ def generate(
         free = slots - len(active)
         if queue and (not active or free >= max(1, slots // 8)):
             chosen = [queue.pop() for _ in range(min(free, len(queue)))]
-            fresh, hidden_SH = _read(model, cache, prompts, chosen, len(active))
+            if prefix:
+                fresh = [_Slot(place, 0, np.empty(0), list(prompts[place][len(prefix) :])) for place in chosen]
+            else:
+                fresh, hidden_SH = _read(model, cache, prompts, chosen, len(active))
             for slot in fresh:
                 if temperature:
                     slot.draws = np.random.Generator(np.random.Philox(seeds[slot.request])).random(max_tokens)
             active += fresh
-            extend(fresh, hidden_SH)
+            if not prefix:
+                extend(fresh, hidden_SH)
         else:
-            extend(active, _advance(model, cache, active))
+            hidden_SH = _advance(model, cache, active)
+            ready = [place for place, slot in enumerate(active) if not slot.unread]
+            if ready:
+                extend([active[place] for place in ready], hidden_SH[ready])
         active = _close_ranks(cache, active, {i for i, text in enumerate(written) if text is not None})
     return [text for text in written if text is not None]
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """The beginning that all prompts share, if it is long enough to be worth holding apart; never a whole prompt."""
+    prefix: Sequence[int] = commonprefix([list(prompt) for prompt in prompts])
+    prefix = prefix[: min(map(len, prompts)) - 1]
+    return prefix if len(prompts) > 1 and len(prefix) >= WORTH_SHARING else []
 
 
 def _read(
@@ -165,10 +195,10 @@ def _read(
 
 
 def _advance(model: Any, cache: _Cache, active: Sequence[_Slot]) -> Tensor:
-    """Read the newest token of each text; returns the hidden state after it, (S, H)."""
+    """Read the next token of each text, its newest or one of its prompt; returns the hidden state after it, (S, H)."""
     device = cache.keys.device
     positions_S = torch.tensor([slot.length for slot in active], device=device)
-    ids_S = torch.tensor([slot.ids[-1] for slot in active], device=device)
+    ids_S = torch.tensor([slot.unread.pop(0) if slot.unread else slot.ids[-1] for slot in active], device=device)
     for slot in active:
         slot.length += 1
     reach = max(slot.length for slot in active)
@@ -176,7 +206,7 @@ def _advance(model: Any, cache: _Cache, active: Sequence[_Slot]) -> Tensor:
     body = use_attention(model, NAME)
     output = body(
         input_ids=ids_S[None],
-        position_ids=positions_S[None],
+        position_ids=positions_S[None] + cache.shared_length,
         use_cache=False,
         slots=(cache, torch.arange(len(active), device=device), positions_S, seen_SL[:, None, None]),
     )
@@ -203,10 +233,33 @@ def _attend(
     values[rows_S, :, positions_S] = value[0].transpose(0, 1)
     count, reach = len(rows_S), seen.shape[-1]
     query_SGXD = query[0].transpose(0, 1).reshape(count, keys.shape[1], -1, query.shape[-1])
-    out_SGXD = scaled_dot_product_attention(
-        query_SGXD, keys[:count, :, :reach], values[:count, :, :reach], attn_mask=seen, scale=scaling
-    )
+    own_keys, own_values = keys[:count, :, :reach], values[:count, :, :reach]
+    if cache.shared:
+        shared = cache.shared[module.layer_idx]
+        out_SGXD = _attend_shared(query_SGXD, own_keys, own_values, seen, shared, scaling)
+    else:
+        out_SGXD = scaled_dot_product_attention(query_SGXD, own_keys, own_values, attn_mask=seen, scale=scaling)
     return out_SGXD.flatten(1, 2)[None], None
+
+
+def _attend_shared(
+    query_SGXD: Tensor,
+    keys_SGLD: Tensor,
+    values_SGLD: Tensor,
+    seen: Tensor,
+    shared: tuple[Tensor, Tensor],
+    scaling: float | None,
+) -> Tensor:
+    """Attention to the shared beginning, read once for all slots, and to each slot's own text."""
+    keys_GPD, values_GPD = shared
+    length = keys_GPD.shape[1]
+    query_SGXD = query_SGXD * (scaling or query_SGXD.shape[-1] ** -0.5)
+    scores_before = torch.einsum("sgxd,gpd->sgxp", query_SGXD, keys_GPD)
+    scores_own = (query_SGXD @ keys_SGLD.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
+    weights = torch.cat([scores_before, scores_own], dim=-1).softmax(dim=-1)
+    before = torch.einsum("sgxp,gpd->sgxd", weights[..., :length], values_GPD)
+    own: Tensor = weights[..., length:] @ values_SGLD
+    return before + own
 
 
 def _choose(logits_SV: Tensor, slots: Sequence[_Slot], temperature: float) -> tuple[list[int], list[float]]:
