@@ -158,6 +158,6 @@ def _refusal(findings: tuple[PersonalData, ...]) -> Refused:
         ),
         words(
             en='take it out, or set personal_data = "replace" in the recipe so that placeholders go out in its stead',
-            fr='retirez-les, ou mettez personal_data = "replace" dans la recette : des mots neutres partiront à leur place',
+            fr='retirez-les, ou mettez personal_data = "replace" dans la recette : un mot neutre partira à leur place',
         ),
     )
