@@ -17,8 +17,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "new": ("New conversation", "Nouvelle conversation"),
     "examples": ("For example", "Par exemple"),
     "about": ("About", "À propos"),
-    "record": ("The record", "Le dossier"),
+    "record": ("Record", "Dossier"),
     "runs": ("Runs", "Entraînements"),
+    "history": ("History", "Historique"),
     "conversations": ("Conversations", "Conversations"),
     "no_conversations": ("None yet.", "Aucune pour l'instant."),
     "kept_here": (
@@ -28,6 +29,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "delete": ("Delete", "Supprimer"),
     "export": ("Export", "Exporter"),
     "other_language": ("Français", "English"),
+    "other_short": ("FR", "EN"),
     "purpose": ("What it is for", "À quoi il sert"),
     "limits": ("What it is not for", "À quoi il ne sert pas"),
     "no_purpose": ("Its owner has not said yet.", "Son responsable ne l'a pas encore dit."),

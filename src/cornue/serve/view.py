@@ -58,7 +58,7 @@ def view_answer(
         working=working,
         lookup=lookup,
         figure=rows[0][0] if single else "",
-        figure_name=_title(lookup.columns[0]) if single and lookup else "",
+        figure_name=_caption(lookup.columns[0]) if single and lookup else "",
         columns=[(_title(name), number) for name, number in zip(lookup.columns, numeric, strict=True)]
         if lookup
         else [],
@@ -113,6 +113,12 @@ def is_refusal(text: str) -> bool:
 
 def _count(words: Words, rows: int) -> str:
     return words("one_row") if rows == 1 else words("many_rows", n=rows)
+
+
+def _caption(name: str) -> str:
+    """A column's name beside its only value; nothing for a formula."""
+    plain = re.sub(r"[_\s]+", " ", name).strip()
+    return plain.lower() if re.fullmatch(r"[\w '-]+", plain) else ""
 
 
 def _title(name: str) -> str:

@@ -112,7 +112,7 @@ async function ask(question) {
   const turn = { q: question, a: "", r: "", html: "" };
   const item = draw(turn), answer = item.querySelector(".answer");
   const thought = element("div", { class: "thought" }), fold = element("details", { class: "fold", hidden: "" }, element("summary", {}, words.thinking), thought);
-  const raw = element("p", { class: "raw" });
+  const raw = element("p", { class: document.body.dataset.alone ? "raw thought" : "raw" });
   answer.append(fold, raw);
   answer.setAttribute("aria-busy", "true");
   item.classList.add("busy");
@@ -211,3 +211,4 @@ document.querySelector("[data-do=export]").addEventListener("click", () => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
 drawShelf();
+if (matchMedia("(hover: hover)").matches) field.focus({ preventScroll: true });
