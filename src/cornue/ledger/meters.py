@@ -34,7 +34,7 @@ def meter(pids: Iterable[int] = (), rapl: Rapl | None = None, nvml: Nvml | None 
         pids: other processes whose work counts too, such as an engine that is already running.
         rapl, nvml: counters to read in place of this machine's.
     """
-    running = Meter(pids, rapl or Rapl(), nvml or Nvml())
+    running = Meter(pids, rapl or Rapl(), nvml or _cards())
     try:
         yield running
     finally:
@@ -168,6 +168,11 @@ def _table_watts() -> Number:
     value = statistics.median(each)
     source = f"{value:.1f} W per busy core, median of {len(each)} nameplates of {table['date']}: {table['boundary']}"
     return estimated(value, "W", source, low=min(each) / 2, high=max(each))
+
+
+@cache
+def _cards() -> Nvml:
+    return Nvml()
 
 
 def _own_seconds() -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 IBANS = (
@@ -47,7 +48,7 @@ def find_identifiers(text: str) -> list[Found]:
 
 
 def _ibans(plain: str) -> Iterator[Found]:
-    for match in IBAN.finditer(plain):
+    for match in _iban_pattern().finditer(plain):
         code = _bare(match[1])
         moved = code[4:] + code[:4]
         if int("".join(str(int(character, 36)) for character in moved)) % 97 == 1:
@@ -91,8 +92,12 @@ def _iban_of(country: str, length: int) -> str:
     return rf"{country[0]}{GAP}{country[1]}(?:{GAP}[0-9]){{2}}(?:{GAP}[0-9A-Z]){{{length - 4}}}"
 
 
+@cache
+def _iban_pattern() -> re.Pattern[str]:
+    return re.compile(f"(?=({'|'.join(_iban_of(word[:2], int(word[2:])) for word in IBANS.split())}))")
+
+
 # Lookaheads, so that a match that fails its key hides none that begins within it.
-IBAN = re.compile(f"(?=({'|'.join(_iban_of(word[:2], int(word[2:])) for word in IBANS.split())}))")
 NIR = re.compile(
     rf"(?<![0-9])(?=([1-478](?:{GAP}[0-9]){{4}}{GAP}(?:[0-9]{GAP}[0-9]|2{GAP}[AB])(?:{GAP}[0-9]){{8}})(?![0-9]))"
 )
