@@ -9,7 +9,9 @@ nothing of it, so what a dependency brings along escapes it; the wheel check see
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ STEPS = ("capture", "verify", "curate", "train", "evaluate", "pack")
 ROOF = ("plan", "doctor", "pipeline", "cli")
 
 HEAVY = ("torch", "transformers")
+# Import names that differ from the name of their package.
+PACKAGES = {"markdown_it": "markdown-it-py", "multipart": "python-multipart"}
 MAY_BE_HEAVY = ("models/", "train/", "evaluate/", "capture/sparse.py")
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS, PACKAGE_LINES = 400, 60, 7, 20_000
@@ -100,6 +104,41 @@ def imports(tree: ast.AST, file: str, package: str) -> Iterator[Import]:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield Import(file, node.lineno, name.value)
+
+
+def undeclared(package: Path = PACKAGE, project: Path = ROOT / "pyproject.toml") -> list[str]:
+    """Imports of libraries that the project does not name for the place: dependencies, and `train`'s for heavy files.
+
+    Libraries of the other extras may be imported inside functions, where their absence can be told.
+    """
+    declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    light = names_of(declared["dependencies"])
+    extras = {name: names_of(needed) for name, needed in declared["optional-dependencies"].items()}
+    optional = set().union(*(names for name, names in extras.items() if name not in ("train", "dev", "prove")))
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        file = path.relative_to(package).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for item in imports(tree, file, package.name):
+            library = item.name.split(".")[0]
+            name = PACKAGES.get(library, library).lower().replace("_", "-")
+            allowed = light | (extras["train"] if file.startswith(MAY_BE_HEAVY) else set())
+            allowed |= set() if item.line in top(tree) else optional
+            if library not in sys.stdlib_module_names and library != package.name and name not in allowed:
+                found.append(
+                    f"{file}:{item.line}: imports {library}; allowed: what pyproject.toml names for this place"
+                )
+    return sorted(set(found))
+
+
+def top(tree: ast.Module) -> set[int]:
+    """The lines of imports that run when a file is imported."""
+    return {node.lineno for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)}
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """The names of packages, as an index spells them."""
+    return {re.split(r"[<>=!~;\[ ]", item)[0].lower().replace("_", "-") for item in requirements}
 
 
 def called(node: ast.Call) -> str:
@@ -214,7 +253,7 @@ def main() -> int:
         print(f"{room:12}{files:7}{lines:8}{count_lines(ROOT / 'tests' / room)[1]:10}")
     files, lines = count_lines(PACKAGE)
     print(f"{'all':12}{files:7}{lines:8}{count_lines(ROOT / 'tests')[1]:10}\n")
-    found = problems() + too_large(sizes(), exceptions())
+    found = problems() + undeclared() + too_large(sizes(), exceptions())
     if lines > PACKAGE_LINES:
         found.append(f"the package has {lines} lines; allowed: {PACKAGE_LINES}")
     for problem in found:

@@ -77,6 +77,40 @@ def test_a_circle_inside_a_room_is_found(tmp_path: Path) -> None:
     assert found.startswith("cornue.seal.a → cornue.seal.b → cornue.seal.a")
 
 
+PROJECT = """
+[project]
+dependencies = ["pydantic>=2", "markdown-it-py"]
+[project.optional-dependencies]
+train = ["torch>=2.6"]
+privacy = ["euredact[fr]>=0.7"]
+dev = ["pytest"]
+"""
+
+
+@pytest.mark.parametrize(
+    "file, text, expected",
+    [
+        ("seal/a.py", "import pydantic, json, cornue.seal", 0),
+        ("seal/a.py", "from markdown_it import MarkdownIt", 0),
+        ("seal/a.py", "def f():\n    import euredact", 0),
+        ("seal/a.py", "import euredact", 1),
+        ("seal/a.py", "import torch", 1),
+        ("seal/a.py", "import pytest", 1),
+        ("seal/a.py", "def f():\n    import requests", 1),
+        ("train/a.py", "import torch", 0),
+    ],
+)
+def test_a_library_that_is_not_declared_is_found(tmp_path: Path, file: str, text: str, expected: int) -> None:
+    plant(tmp_path, file, text)
+    project = tmp_path / "pyproject.toml"
+    project.write_text(PROJECT)
+    assert len(architecture.undeclared(tmp_path / "cornue", project)) == expected
+
+
+def test_the_package_imports_what_it_declares() -> None:
+    assert architecture.undeclared() == []
+
+
 def test_sizes_count_code_and_not_docstrings(tmp_path: Path) -> None:
     plant(tmp_path, "seal/a.py", 'def f(self, a, *, b):\n    """One.\n\n    Two.\n    """\n    return a')
     sizes = {(size.what, size.unit): size.value for size in architecture.sizes(tmp_path / "cornue")}

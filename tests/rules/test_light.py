@@ -8,7 +8,7 @@ import sys
 PROBE = """
 import sys
 import cornue.cli
-print(*sorted({"torch", "transformers", "xllamacpp", "pyarrow", "starlette"} & set(sys.modules)))
+print(*sorted({"torch", "transformers", "xllamacpp"} & set(sys.modules)))
 """
 
 

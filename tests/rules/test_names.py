@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from architecture import PACKAGE, ROOF, ROOMS, STEPS
 
+from architecture import PACKAGE, ROOF, ROOMS, STEPS
 from cornue import cli, pipeline
 from cornue.records.recipe import Recipe
 
