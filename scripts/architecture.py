@@ -78,8 +78,9 @@ def problems(package: Path = PACKAGE) -> list[str]:
         if room_of(file) not in ("", *ROOMS):
             found.append(f"{file}:1: {room_of(file)} is no room; the rooms are {', '.join(ROOMS)}")
             continue
-        named[module_of(path, package)] = list(imports(tree, file, package.name))
-        for item in named[module_of(path, package)]:
+        items = list(imports(tree, file, package.name))
+        named[module_of(path, package)] = [item for item in items if item.line not in for_types_only(tree)]
+        for item in items:
             found += direction(item, package.name) + weight(item)
     return found + cycles(named)
 
@@ -129,6 +130,12 @@ def undeclared(package: Path = PACKAGE, project: Path = ROOT / "pyproject.toml")
                     f"{file}:{item.line}: imports {library}; allowed: what pyproject.toml names for this place"
                 )
     return sorted(set(found))
+
+
+def for_types_only(tree: ast.Module) -> set[int]:
+    """The lines under `if TYPE_CHECKING:`, which never run."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    return {line for block in blocks for line in range(block.lineno, (block.end_lineno or block.lineno) + 1)}
 
 
 def top(tree: ast.Module) -> set[int]:
