@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,9 +152,9 @@ def not_for_cpu(python: Path, arguments: list[str]) -> str:
     return gpu_part(json.loads(answer.stdout))
 
 
-def gpu_part(report: dict[str, object]) -> str:
+def gpu_part(report: dict[str, Any]) -> str:
     """The first thing in pip's report that only a GPU needs, or that is too large; empty when there is none."""
-    for item in report.get("install", []):  # type: ignore[attr-defined]
+    for item in report.get("install", []):
         name = item["metadata"]["name"].lower().replace("_", "-")
         if GPU_PARTS.match(name):
             return f"it would bring {name}"
