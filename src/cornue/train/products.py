@@ -1,0 +1,121 @@
+"""The three matrix products of a head: logits from hidden states, and from the logits' gradient those of both factors.
+
+It knows bias, scale, softcap, padded vocabularies and number types, and no objective. Logits of one chunk of rows live
+at a time, in one buffer. Sums are fp32 (fp64 for fp64), products are in the type of the hidden states.
+
+Shapes: R rows, C rows of a chunk, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from cornue.models.head import Head
+
+CHUNK_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
+
+
+class Products:
+    """The products of one pass.
+
+    Args:
+        hidden_RH: states of all rows.
+        head: rows of its weight beyond the vocabulary take no part, so their ids get no mass and no gradient.
+        gradients: whether gradients are wanted; those of weight and bias only where they can move (``requires_grad``).
+        chunk_rows: most rows of a chunk; 0: as many as ``CHUNK_BYTES`` hold.
+    """
+
+    def __init__(self, hidden_RH: Tensor, head: Head, gradients: bool, chunk_rows: int = 0) -> None:
+        self.dtype = torch.float64 if hidden_RH.dtype == torch.float64 else torch.float32
+        self.vocabulary = head.vocabulary or len(head.weight_VH)
+        self._hidden_RH, self._head = hidden_RH, head
+        self._weight_VH = head.weight_VH[: self.vocabulary].to(hidden_RH.dtype)
+        self._bias_V = None if head.bias_V is None else head.bias_V[: self.vocabulary].to(self.dtype)
+        self._hidden_grad_RH = torch.empty_like(hidden_RH) if gradients else None
+        moves = gradients and head.weight_VH.requires_grad
+        self._weight_grad_VH = torch.empty_like(head.weight_VH, dtype=self.dtype) if moves else None
+        moves = gradients and head.bias_V is not None and head.bias_V.requires_grad
+        self._bias_grad_V = torch.zeros_like(head.bias_V, dtype=self.dtype) if moves else None  # type: ignore[arg-type]
+        self._rows = chunk_rows or CHUNK_BYTES.get(hidden_RH.device.type, 1 << 27) // (4 * self.vocabulary)
+        self._buffer_CV: Tensor | None = None
+        self._slope_CV: Tensor | None = None
+
+    def chunks(self) -> Iterator[slice]:
+        """Slices of all rows, alike in size; one empty slice where there is no row."""
+        rows = len(self._hidden_RH)
+        count = max(1, -(-rows // max(1, self._rows)))
+        for index in range(count):
+            yield slice(rows * index // count, rows * (index + 1) // count)
+
+    def logits(self, rows: slice) -> Tensor:
+        """Logits (C, V) of a chunk, to be overwritten by whoever asked; the next call takes their memory back."""
+        logits_CV = self._project(self._hidden_RH[rows])
+        if self._bias_V is not None:
+            logits_CV.add_(self._bias_V)
+        if self._head.softcap:
+            logits_CV.div_(self._head.softcap).tanh_()
+            self._slope_CV = logits_CV.square().neg_().add_(1)
+            logits_CV.mul_(self._head.softcap)
+        if self._head.scale != 1.0:
+            logits_CV.mul_(self._head.scale)
+        return logits_CV
+
+    def pull_back(self, rows_CV: Tensor, factor_C1: Tensor, rows: slice) -> None:
+        """Add a chunk's share of all gradients; the one by its logits is ``factor_C1 * rows_CV``, which is spent."""
+        if self._hidden_grad_RH is None:
+            return
+        factor_C1 = factor_C1 * self._head.scale
+        if self._slope_CV is not None:
+            rows_CV.mul_(self._slope_CV)
+        hidden_CH, hidden_grad_CH = self._hidden_RH[rows], self._hidden_grad_RH[rows]
+        if self._bias_grad_V is not None:
+            self._bias_grad_V[: self.vocabulary] += rows_CV.T @ factor_C1[:, 0]
+        if hidden_CH.dtype == self.dtype:
+            torch.mm(rows_CV, self._weight_VH, out=hidden_grad_CH)
+            hidden_grad_CH.mul_(factor_C1)
+            hidden_CH = hidden_CH * factor_C1
+        else:
+            rows_CV = rows_CV.mul_(factor_C1).to(hidden_CH.dtype)
+            torch.mm(rows_CV, self._weight_VH, out=hidden_grad_CH)
+        if self._weight_grad_VH is not None:
+            self._add_weight_gradient(rows_CV, hidden_CH, first=rows.start == 0)
+
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients by hidden states, weight and bias, in their types; None where none is wanted."""
+        weight_VH, bias_V = self._weight_grad_VH, self._bias_grad_V
+        return (
+            self._hidden_grad_RH,
+            None if weight_VH is None else weight_VH.to(self._head.weight_VH.dtype),
+            None if bias_V is None or self._head.bias_V is None else bias_V.to(self._head.bias_V.dtype),
+        )
+
+    def _project(self, hidden_CH: Tensor) -> Tensor:
+        weight_HV = self._weight_VH.T
+        if hidden_CH.dtype == self.dtype:
+            if self._buffer_CV is None or len(self._buffer_CV) < len(hidden_CH):
+                self._buffer_CV = hidden_CH.new_empty(len(hidden_CH), self.vocabulary)
+            return torch.mm(hidden_CH, weight_HV, out=self._buffer_CV[: len(hidden_CH)])
+        return _product(hidden_CH, weight_HV, self.dtype)
+
+    def _add_weight_gradient(self, rows_CV: Tensor, hidden_CH: Tensor, first: bool) -> None:
+        assert self._weight_grad_VH is not None
+        total_VH = self._weight_grad_VH[: self.vocabulary]
+        if first:
+            self._weight_grad_VH[self.vocabulary :] = 0
+        if hidden_CH.dtype == self.dtype:
+            # beta = 0 does not read what is there, so the sum needs no zeros to start from.
+            torch.addmm(total_VH, rows_CV.T, hidden_CH, beta=0 if first else 1, out=total_VH)
+        elif first:
+            total_VH.copy_(_product(rows_CV.T, hidden_CH, self.dtype))
+        else:
+            total_VH.add_(_product(rows_CV.T, hidden_CH, self.dtype))
+
+
+def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """A product of 16-bit matrices in a wider type; on a CPU it is rounded to 16 bits in between."""
+    if left.is_cuda:
+        return torch.mm(left, right, out_dtype=dtype)
+    return torch.mm(left, right).to(dtype)
