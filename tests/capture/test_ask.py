@@ -11,8 +11,8 @@ import pytest
 
 from cornue.capture.ask import run_capture
 from cornue.capture.reader import open_capture
+from cornue.capture.teacher import Ask, Sampling, instructed, read_instructions, seed_of
 from cornue.capture.teacher_replay import ReplayTeacher
-from cornue.capture.teachers import Ask, Sampling, instructed, read_instructions, seed_of
 from cornue.records.errors import BadInput, OutsideFailure
 from cornue.records.recipe import Capture
 from cornue.records.samples import Message, Prompt, Sample

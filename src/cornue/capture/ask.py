@@ -15,7 +15,7 @@ from typing import Any
 
 from cornue.capture.reader import CAPTURE, FORMAT, PROMPTS, SAMPLES, CaptureReader, open_capture
 from cornue.capture.store import Journal
-from cornue.capture.teachers import Ask, Sampling, Teacher, seed_of
+from cornue.capture.teacher import Ask, Sampling, Teacher, seed_of
 from cornue.records import recipe
 from cornue.records.digests import digest_json
 from cornue.records.errors import BadInput, OutsideFailure

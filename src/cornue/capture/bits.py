@@ -94,7 +94,7 @@ class BitReader:
         sums = np.cumsum(self.unary(len(widths)))
         before = np.concatenate([[0], sums])[splits[:-1]]
         high = sums - np.repeat(before, np.diff(splits))
-        return self.fixed(widths) + (high << widths)
+        return np.asarray(self.fixed(widths) + (high << widths), dtype=np.int64)
 
 
 def _floor_log2(values: Ints) -> Ints:

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.teachers import Ask, Sampling, instructed, require_digest
+from cornue.capture.teacher import Ask, Sampling, instructed, require_digest
 from cornue.models.engine import Engine, Request
-from cornue.models.gguf_header import read_gguf_header
+from cornue.models.gguf_file import read_gguf
 from cornue.records.digests import digest_text
 from cornue.records.samples import Prompt, Sample
 
@@ -45,24 +45,24 @@ class GgufTeacher:
         threads: int | None = None,
     ) -> None:
         self._weights = require_digest(path, sha256)
-        self._header = read_gguf_header(path)
+        self._file = read_gguf(path)
         self._instructions = instructions
         self._context = context
         self._engine = Engine(path, slots=slots, context=context, threads=threads).start()
 
     def identity(self) -> dict[str, Any]:
         """See ``Teacher``."""
-        header = self._header
+        file = self._file
         return {
             "kind": "gguf",
-            "name": str(header.metadata.get("general.name", "")),
+            "name": file.name,
             "weights": self._weights,
-            "architecture": header.architecture,
-            "parameters": header.parameters,
-            "quantisation": header.quantisation,
-            "tokenizer": header.tokenizer_digest,
-            "vocabulary": header.vocabulary,
-            "template": header.template_digest,
+            "architecture": file.architecture,
+            "parameters": file.parameters,
+            "quantisation": file.quantisation,
+            "tokenizer": file.tokenizer_digest,
+            "vocabulary": file.vocabulary,
+            "template": file.template_digest,
             "engine": {"name": "llama.cpp through xllamacpp", "version": version("xllamacpp")},
             "context": self._context,
             "instructions": {"sha256": digest_text(self._instructions), "text": self._instructions},

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cornue.capture.teachers import Ask, Sampling
+from cornue.capture.reader import open_capture
+from cornue.capture.teacher import Ask, Sampling
 from cornue.records.digests import digest_file
 from cornue.records.errors import BadInput
 from cornue.records.samples import Prompt, Sample
@@ -31,8 +32,6 @@ class ReplayTeacher:
 
     def __init__(self, recording: Path) -> None:
         if recording.is_dir():
-            from cornue.capture.reader import open_capture
-
             capture = open_capture(recording)
             samples: Iterable[Sample] = capture.samples()
             self._identity = {"kind": "replay", "recording": capture.digest, "of": capture.identity}

@@ -1,134 +1,20 @@
-"""What a teacher is: something that says who it is and answers prompts, one sample each.
+"""Chooses the engine behind the teacher that a recipe names.
 
-``Teacher`` is the protocol; each engine has a file of its own (``teacher_gguf``, ``teacher_replay``, …), and
-``open_teacher`` chooses between them. A teacher knows nothing of stores, budgets or verdicts: it is given asks, one
-after the other and only when there is room for them, and gives samples back as they are finished, in any order.
+A new kind of teacher is a file ``teacher_….py`` and a line here.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
+from cornue.capture.teacher import Teacher, read_instructions
+from cornue.capture.teacher_gguf import GgufTeacher
+from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.records import recipe
-from cornue.records.digests import digest_file, digest_json
 from cornue.records.errors import BadInput
-from cornue.records.samples import Message, Prompt, Record, Sample
 from cornue.records.words import words
-
-
-class Sampling(Record):
-    """How answers are drawn; part of what makes two captures the same."""
-
-    temperature: float = 0.0
-    max_tokens: int = 256
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One answer that is wanted: a prompt, which of its answers, and the seed for drawing it."""
-
-    prompt: Prompt
-    index: int = 0
-    seed: int = 0
-
-
-class Teacher(Protocol):
-    """Who is asked."""
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides what it answers, as digests and facts; other values make another teacher."""
-
-    def sample(self, asks: Iterable[Ask], sampling: Sampling) -> Iterator[Sample]:
-        """An answer to each ask, as they are finished, in any order.
-
-        Asks are drawn only when there is room for them. An ask that cannot be answered (longer than the context, say)
-        comes back as a sample with an error.
-
-        Raises:
-            OutsideFailure: the engine or endpoint itself is broken; what was yielded stands.
-        """
-
-    def most_prompt_tokens(self, prompt: Prompt) -> int:
-        """An upper bound of the tokens that the prompt takes, for the budget."""
-
-    def close(self) -> None:
-        """Frees the engine. The teacher is not asked again."""
-
-
-def seed_of(seed: int, prompt: Prompt, index: int) -> int:
-    """The seed for one answer: depends on the question and the answer's index, not on order or earlier answers."""
-    body = {"seed": seed, "messages": [message.model_dump() for message in prompt.messages], "index": index}
-    return int(digest_json(body)[7:15], 16) & 0x7FFFFFFF
-
-
-def instructed(prompt: Prompt, instructions: str) -> list[dict[str, str]]:
-    """The conversation as the teacher gets it: instructions first, in one system message with the prompt's own."""
-    own = [message.content for message in prompt.messages if message.role == "system"]
-    system = "\n\n".join(text for text in (instructions, *own) if text)
-    rest = [message for message in prompt.messages if message.role != "system"]
-    head = [Message(role="system", content=system)] if system else []
-    return [message.model_dump() for message in (*head, *rest)]
-
-
-def read_instructions(path: Path, schema: str = "") -> str:
-    """A teacher's instructions, with ``{schema}`` in them replaced; other braces stay as they are.
-
-    Raises:
-        BadInput: the file is missing or no UTF-8 text, or wants a schema where there is no table.
-    """
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            words(
-                en=f"The teacher's instructions {path} cannot be read: {error}.",
-                fr=f"Les consignes du professeur {path} ne se lisent pas : {error}.",
-            ),
-            words(en="Correct teacher.instructions.", fr="Corrigez teacher.instructions."),
-        ) from None
-    if "{schema}" in text and not schema:
-        raise BadInput(
-            words(
-                en=f"{path} asks for the schema of a table, and the recipe names no table.",
-                fr=f"{path} demande le schéma d'une table, et la recette n'en nomme aucune.",
-            ),
-            words(en="Set sources.table, or take {schema} out.", fr="Renseignez sources.table, ou supprimez {schema}."),
-        )
-    return text.replace("{schema}", schema)
-
-
-def require_digest(path: Path, wanted: str) -> str:
-    """The digest of a model file, which must be the one that the recipe names if it names one.
-
-    Raises:
-        BadInput: the file is missing or has other bytes.
-    """
-    if not path.is_file():
-        raise BadInput(
-            words(en=f"The teacher's file {path} is not there.", fr=f"Le fichier du professeur {path} est absent."),
-            words(
-                en="Correct teacher.model, or fetch the file.",
-                fr="Corrigez teacher.model, ou récupérez le fichier.",
-            ),
-        )
-    digest = digest_file(path)
-    if wanted and digest != f"sha256:{wanted.removeprefix('sha256:').lower()}":
-        raise BadInput(
-            words(
-                en=f"{path} has the digest {digest}, the recipe names sha256:{wanted}: its bytes are others.",
-                fr=f"{path} a l'empreinte {digest}, la recette nomme sha256:{wanted} : ses octets sont autres.",
-            ),
-            words(
-                en="Fetch the file again, or correct teacher.sha256.",
-                fr="Récupérez le fichier à nouveau, ou corrigez teacher.sha256.",
-            ),
-        )
-    return digest
 
 
 @contextlib.contextmanager
@@ -152,10 +38,7 @@ def open_teacher(section: recipe.Teacher, base: Path, schema: str = "") -> Itera
 
 
 def _make(section: recipe.Teacher, base: Path, instructions: str) -> Teacher:
-    # Each engine's file is imported only when it is asked for: some are heavy.
     if section.kind == "gguf":
-        from cornue.capture.teacher_gguf import GgufTeacher
-
         return GgufTeacher(
             base / section.model,
             sha256=section.sha256,
@@ -163,9 +46,18 @@ def _make(section: recipe.Teacher, base: Path, instructions: str) -> Teacher:
             slots=section.slots,
             context=section.context,
         )
-    if section.kind == "replay":
-        from cornue.capture.teacher_replay import ReplayTeacher
+    if section.kind == "transformers":
+        # torch is heavy and not everywhere.
+        from cornue.capture.teacher_transformers import TransformersTeacher
 
+        return TransformersTeacher(
+            base / section.model,
+            sha256=section.sha256,
+            instructions=instructions,
+            slots=section.slots,
+            context=section.context,
+        )
+    if section.kind == "replay":
         return ReplayTeacher(base / section.model)
     raise BadInput(
         words(

@@ -1,0 +1,124 @@
+"""Reduced rows say what the model says, draw without bias, and do not depend on what was scored beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from cornue.capture.packing import Rows, Shape, targets_of
+from cornue.capture.sparse import Scorer, Text, draw, top, uniforms
+
+VOCABULARY, ROWS_OF_HEAD = 300, 320
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=ROWS_OF_HEAD, initializer_range=0.2, **sizes, **heads)).eval()
+
+
+def texts(beginning: int = 0, count: int = 6) -> list[Text]:
+    random = np.random.default_rng(5)
+    common = random.integers(0, VOCABULARY, beginning)
+    ids = lambda least: tuple(int(i) for i in random.integers(0, VOCABULARY, random.integers(least, least + 9)))  # noqa: E731
+    return [Text((*(int(i) for i in common), *ids(2)), ids(1), seed) for seed in range(count)]
+
+
+def whole(model: Any, text: Text) -> torch.Tensor:
+    """The distributions by transformers' own forward pass."""
+    model.set_attn_implementation("sdpa")
+    ids = torch.tensor([[*text.prompt, *text.completion]])
+    with torch.no_grad():
+        logits = model(ids).logits[0, len(text.prompt) - 1 : -1, :VOCABULARY]
+    return torch.softmax(logits.float(), dim=-1)
+
+
+def same(one: Rows, other: Rows) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("splits", "ids", "codes", "tails"))
+
+
+def test_counts_of_a_row_add_up_to_the_draws_and_ids_ascend() -> None:
+    rows = draw(torch.softmax(torch.randn(20, 1000) * 3, -1), 33, uniforms(1, 20))
+    assert np.add.reduceat(rows.codes, rows.splits[:-1]).tolist() == [33] * 20
+    for first, last in zip(rows.splits[:-1], rows.splits[1:], strict=True):
+        assert np.all(np.diff(rows.ids[first:last]) > 0)
+
+
+def test_draws_are_unbiased_for_every_probability() -> None:
+    torch.manual_seed(0)
+    p = torch.softmax(torch.randn(1, 500) * 2, -1)
+    times, draws = 2000, 16
+    rows = draw(p.expand(times, -1).contiguous(), draws, uniforms(3, times))
+    mean = np.bincount(rows.ids, rows.codes, 500) / draws / times
+    deviations = (mean - p[0].numpy()) / np.sqrt(p[0].numpy() / draws / times)
+    assert np.abs(deviations).max() < 4.5
+    assert deviations.std() < 1.1
+
+
+def test_a_count_differs_from_its_expectation_by_less_than_one() -> None:
+    torch.manual_seed(0)
+    p = torch.softmax(torch.randn(50, 500) * 2, -1)
+    rows = draw(p, 64, uniforms(3, 50))
+    dense = np.zeros((50, 500))
+    dense[np.repeat(np.arange(50), np.diff(rows.splits)), rows.ids] = rows.codes
+    assert np.abs(dense - 64 * p.numpy()).max() < 1 + 1e-4
+
+
+def test_ids_without_mass_are_never_drawn() -> None:
+    logits = torch.randn(200, 300)
+    logits[:, 100:] = -torch.inf
+    logits[:, :40] = -torch.inf
+    rows = draw(torch.softmax(logits, -1), 50, uniforms(9, 200))
+    assert rows.ids.min() >= 40 and rows.ids.max() < 100
+
+
+@pytest.mark.parametrize("beginning", [0, 80])
+def test_top_rows_are_the_models_own_probabilities(model: Any, beginning: int) -> None:
+    shape = Shape(form="top", width=10, vocabulary=VOCABULARY)
+    asked = texts(beginning)
+    for place, rows in Scorer(model, VOCABULARY).score(asked, shape):
+        expected = whole(model, asked[place])
+        targets = targets_of(rows, shape)
+        found = targets.weights.reshape(-1, 10)
+        ids = torch.from_numpy(targets.ids).reshape(-1, 10)
+        assert np.allclose(found, expected.gather(1, ids).numpy(), rtol=0.01, atol=1e-4)
+        assert np.allclose(targets.rest, 1 - expected.topk(10).values.sum(-1).numpy(), rtol=0.02, atol=1e-4)
+
+
+def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
+    asked = texts(count=9)
+    shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
+    rows = dict(Scorer(model, VOCABULARY).score(asked, shape))
+    assert {place: len(row.splits) - 1 for place, row in rows.items()} == {
+        place: len(text.completion) for place, text in enumerate(asked)
+    }
+
+
+def test_draws_do_not_depend_on_the_neighbours(model: Any) -> None:
+    shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
+    asked = texts()
+    together = dict(Scorer(model, VOCABULARY).score(asked, shape))
+    for place, text in enumerate(asked):
+        [(_, alone)] = Scorer(model, VOCABULARY).score([text], shape)
+        assert same(alone, together[place])
+
+
+def test_a_temperature_softens_the_distribution(model: Any) -> None:
+    [text] = texts(count=1)
+    for _, _, p in Scorer(model, VOCABULARY, temperature=2.0).probabilities([text]):
+        expected = torch.softmax(whole(model, text).log() / 2, -1)
+        assert torch.allclose(p[:, :VOCABULARY], expected, atol=1e-5)
+
+
+def test_top_of_a_certain_row_has_no_tail() -> None:
+    logits = torch.full((1, 50), -100.0)
+    logits[0, 3] = 100.0
+    rows = top(logits, 4)
+    assert rows.tails.tolist() == [4095]
+    assert rows.codes[rows.ids == 3].tolist() == [0]
