@@ -21,6 +21,12 @@ CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\n
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """The only event loop that the service runs on."""
+    return "asyncio"
+
+
+@pytest.fixture
 def register(tmp_path: Path) -> Register:
     """A register of three communes."""
     path = tmp_path / "communes.csv"

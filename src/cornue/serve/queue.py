@@ -72,7 +72,7 @@ class FairQueue:
         self._forget_the_absent()
         line = len(self)
         before = self._ahead_in_the_virtual_line(owner)
-        if line and (line + before >= self.limit or self.seconds_for(line) > self.patience):
+        if len(self.running) >= self.slots and (line + before >= self.limit or self.seconds_for(line) > self.patience):
             self._remember(owner, line + before)
         self.refused.pop(owner, None)
         ticket = Ticket(owner, alone)
