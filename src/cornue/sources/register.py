@@ -1,37 +1,42 @@
 """The register that answers are read from: tables in memory that anybody may query and nobody can change.
 
 It opens SQLite and CSV files, plain or compressed, gives them a digest that does not depend on the container, and runs
-one SELECT at a time under limits of time, rows and memory. Names match whatever their accents, case and hyphens. It does
-not write SQL, and it knows nothing of what its tables are about.
+one SELECT at a time under limits of time, rows and memory. Names match whatever their accents, case and hyphens. It
+does not write SQL, and it knows nothing of what its tables are about.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cornue.records.digests import digest_json, digest_text
+from cornue.records.digests import canonical_json, digest_bytes, digest_json
 from cornue.records.words import words
 from cornue.sources.folding import compare, like
-from cornue.sources.tables import Cell, Table, read_tables
+from cornue.sources.tables import Cell, Table, damaged, quote, read_tables
 
-FUNCTIONS = frozenset(
-    "abs avg ceil ceiling char coalesce count cume_dist dense_rank exp first_value floor glob group_concat hex "
-    "ifnull iif instr lag last_value lead length like ln log log10 log2 lower ltrim max min mod nth_value ntile nullif "
-    "percent_rank pow power quote rank replace round row_number rtrim sign sqrt string_agg substr substring sum "
-    "total trim trunc typeof unicode unistr upper".split()
-)
+FUNCTION_NAMES = """
+abs avg ceil ceiling char coalesce count cume_dist dense_rank exp first_value floor group_concat hex ifnull iif instr
+lag last_value lead length like ln log log10 log2 lower ltrim max min mod nth_value ntile nullif percent_rank pow power
+quote rank replace round row_number rtrim sign sqrt string_agg substr substring sum total trim trunc typeof unicode
+upper
+"""
+FUNCTIONS = frozenset(FUNCTION_NAMES.split())
 LONGEST_QUERY = 4_000
-LONGEST_TEXT = 20_000
+LONGEST_TEXT = 10_000
 MOST_COLUMNS = 64
 MOST_CHARACTERS = 1_000_000
-STEPS_BETWEEN_CHECKS = 1_000
+STEPS_BETWEEN_CHECKS = 250
 ROWS_WORTH_AN_INDEX = 500
 COLLATION = "name"
+READS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 
 
 class QueryError(ValueError):
@@ -40,7 +45,7 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gave: at most the rows asked for, in the query's order."""
+    """What a query gave: at most the rows asked for, in the query's order; ``seconds`` is computing time."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -55,6 +60,8 @@ class Register:
         self.name = name
         self.digest = digest_json([_describe(table) for table in sorted(tables, key=lambda table: table.name)])
         self.schema = "\n\n".join(_schema(table) for table in tables)
+        cells = (cell for table in tables for row in table.rows for cell in row)
+        self._texts = {cell for cell in cells if isinstance(cell, str)}
         self._tables = frozenset(table.name.lower() for table in tables)
         self._turn = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -71,23 +78,32 @@ class Register:
             BadInput: if the file is missing, damaged, too large, or of a kind that is not known.
         """
         path = Path(path)
-        return Register(path.name.partition(".")[0], read_tables(path))
+        try:
+            return Register(path.name.partition(".")[0], read_tables(path))
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            raise damaged(path, str(error)) from error
 
     def query(self, sql: str, *, seconds: float = 2.0, rows: int = 1000) -> Answer:
         """Runs one SELECT.
 
         Args:
             sql: the query; exactly one statement.
-            seconds: after this time it is stopped.
+            seconds: it is stopped after so many seconds of computing time, however busy the machine is.
             rows: no more rows than this are fetched; ``Answer.truncated`` says whether there were more.
 
         Raises:
             QueryError: if it is no single SELECT, names what is not there, or needs too much time or room.
         """
         if len(sql) > LONGEST_QUERY or "\0" in sql:
-            raise QueryError(words("the query is too long or holds a NUL", "la requête est trop longue ou contient NUL"))
+            raise QueryError(words("the query is too long or holds NUL", "la requête est trop longue ou contient NUL"))
+        if not READS.match(sql):
+            raise QueryError(words("this is not a SELECT", "ce n'est pas un SELECT"))
         with self._turn:
             return self._run(sql, seconds, rows)
+
+    def texts(self) -> list[str]:
+        """Every different text that stands in a cell, in order."""
+        return sorted(self._texts)
 
     def close(self) -> None:
         """Gives the memory back."""
@@ -95,44 +111,36 @@ class Register:
             self._connection.close()
 
     def _run(self, sql: str, seconds: float, rows: int) -> Answer:
-        start = time.monotonic()
+        # The thread's own time: a busy machine must not turn a right answer into a wrong one.
+        start = time.thread_time()
         deadline = start + seconds
-        self._connection.set_progress_handler(lambda: int(time.monotonic() > deadline), STEPS_BETWEEN_CHECKS)
+        self._connection.set_progress_handler(lambda: int(time.thread_time() > deadline), STEPS_BETWEEN_CHECKS)
         try:
             cursor = self._connection.execute(sql)
-            if cursor.description is None:
-                raise QueryError(words("this is not a SELECT", "ce n'est pas un SELECT"))
-            columns = tuple(column[0] for column in cursor.description)
-            kept, room = [], MOST_CHARACTERS
-            truncated = False
-            for row in cursor:
-                room -= sum(len(cell) for cell in row if isinstance(cell, (str, bytes)))
-                truncated = len(kept) >= rows or room < 0
-                if truncated:
-                    break
-                kept.append(tuple(cell.hex() if isinstance(cell, bytes) else cell for cell in row))
+            columns = tuple(column[0] for column in cursor.description or ())
+            kept, truncated = _fetch(cursor, rows)
             cursor.close()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
-            raise QueryError(_explain(error, time.monotonic() >= deadline)) from error
+            raise QueryError(_explain(error, time.thread_time() > deadline)) from error
         finally:
             self._connection.set_progress_handler(None, 0)
-        return Answer(columns, tuple(kept), truncated, time.monotonic() - start)
+        return Answer(columns, kept, truncated, time.thread_time() - start)
 
     def _load(self, table: Table) -> None:
         columns = ", ".join(
-            f"{_quote(column.name)} {column.kind}{f' COLLATE {COLLATION}' if column.kind == 'TEXT' else ''}"
+            f"{quote(column.name)} {column.kind}{f' COLLATE {COLLATION}' if column.kind == 'TEXT' else ''}"
             for column in table.columns
         )
-        self._connection.execute(f"CREATE TABLE {_quote(table.name)} ({columns})")
+        self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
         self._connection.execute("BEGIN")
         marks = ", ".join("?" for _ in table.columns)
-        self._connection.executemany(f"INSERT INTO {_quote(table.name)} VALUES ({marks})", table.rows)
+        self._connection.executemany(f"INSERT INTO {quote(table.name)} VALUES ({marks})", table.rows)
         self._connection.execute("COMMIT")
         if len(table.rows) < ROWS_WORTH_AN_INDEX:
             return
         for place, column in enumerate(table.columns):
-            index = _quote(f"{table.name} {place}")
-            self._connection.execute(f"CREATE INDEX {index} ON {_quote(table.name)} ({_quote(column.name)})")
+            index = quote(f"{table.name} {place}")
+            self._connection.execute(f"CREATE INDEX {index} ON {quote(table.name)} ({quote(column.name)})")
 
     def _lock_down(self) -> None:
         connection = self._connection
@@ -149,36 +157,55 @@ class Register:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_authorizer(self._authorise)
 
-    def _authorise(self, act: int, first: str | None, second: str | None, _base: str | None, _by: str | None) -> int:
+    def _authorise(self, act: int, first: str | None, second: str | None, base: str | None, _by: str | None) -> int:
         if act in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
             return sqlite3.SQLITE_OK
-        if act == sqlite3.SQLITE_READ and (first or "").lower() in self._tables:
+        # Without a database the name is that of a WITH clause, never a stored table.
+        if act == sqlite3.SQLITE_READ and (base is None or (first or "").lower() in self._tables):
             return sqlite3.SQLITE_OK
         if act == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 
 
-def _on_text(change):  # type: ignore[no-untyped-def]
-    return lambda value: None if value is None else change(str(value))
+def _fetch(cursor: sqlite3.Cursor, most: int) -> tuple[tuple[tuple[Cell, ...], ...], bool]:
+    """The first rows, and whether there were more; texts count too, so that a few huge rows stop as well."""
+    kept: list[tuple[Cell, ...]] = []
+    room = MOST_CHARACTERS
+    for row in cursor:
+        room -= sum(len(cell) for cell in row if isinstance(cell, (str, bytes)))
+        if len(kept) >= most or room < 0:
+            return tuple(kept), True
+        kept.append(tuple(_speakable(cell) for cell in row))
+    return tuple(kept), False
 
 
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _speakable(cell: Cell) -> Cell:
+    """A cell that JSON can say."""
+    if isinstance(cell, bytes):
+        return cell.hex()
+    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _on_text(change: Callable[[str], str]) -> Callable[[Cell], str | None]:
+    return lambda cell: None if cell is None else change(str(cell))
 
 
 def _describe(table: Table) -> dict[str, object]:
-    """What the digest is taken over: rows count, their order does not."""
-    rows = sorted(digest_json([_plain(cell) for cell in row]) for row in table.rows)
+    """What the digest is taken over; the order of the rows does not count."""
+    rows = sorted(_encode(row) for row in table.rows)
     return {
         "table": table.name,
         "columns": [[column.name, column.kind] for column in table.columns],
-        "rows": digest_text("\n".join(rows)),
+        "rows": digest_bytes(b"\n".join(rows)),
     }
 
 
-def _plain(cell: Cell) -> Cell:
-    return cell.hex() if isinstance(cell, bytes) else cell
+def _encode(row: tuple[Cell, ...]) -> bytes:
+    """A row as canonical JSON, by the quick encoder where the two agree."""
+    if all(cell is None or isinstance(cell, str) or (isinstance(cell, int) and abs(cell) < 1 << 53) for cell in row):
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return canonical_json([["blob", cell.hex()] if isinstance(cell, bytes) else _speakable(cell) for cell in row])
 
 
 def _schema(table: Table) -> str:
@@ -191,7 +218,7 @@ def _schema(table: Table) -> str:
 
 
 def _bare(name: str) -> str:
-    return name if name.isidentifier() and name.isascii() else _quote(name)
+    return name if name.isidentifier() and name.isascii() else quote(name)
 
 
 def _explain(error: Exception, late: bool) -> str:

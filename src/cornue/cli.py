@@ -1,0 +1,215 @@
+"""The command line: words and exit codes; everything else lies in the rooms.
+
+Results go to standard output (``--json`` for programs), progress and hints to standard error, in French or English by
+the user's locale. Every command imports what it needs when it is called, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cornue.records.errors import BadInput, CornueError
+from cornue.records.words import words
+
+app = typer.Typer(
+    name="cornue",
+    help="Distil a large language model into a small one that you own, can check and can serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+keys = typer.Typer(help="The institution's signing keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
+PackPath = Annotated[Path, typer.Argument(metavar="PACK", help="The folder of a sealed model.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where the folders of runs lie.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Ask the teacher again instead of using a finished capture.")]
+TableFile = Annotated[Path | None, typer.Option("--table", metavar="FILE", help="A register in place of the pack's.")]
+
+
+def main() -> None:
+    """Run the command line; errors become a sentence and an exit code."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    _load_rooms()
+    try:
+        app(standalone_mode=True)
+    except CornueError as error:
+        if debug:
+            traceback.print_exc()
+        print(words(en=f"Error: {error}", fr=f"Erreur : {error}"), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        hint = words(
+            en="Stopped. Run the same command to go on.", fr="Arrêté. Relancez la même commande pour continuer."
+        )
+        print(f"\n{hint}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (``| head``); closing quietly is what it expects.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _journey(recipe: Path, until: str, runs: Path, fresh: bool, as_json: bool) -> Path:
+    from cornue.pipeline import run
+    from cornue.screen import Screen
+
+    with Screen() as screen:
+        folder = run(recipe, until=until, runs=runs, fresh=fresh, progress=screen)
+    if as_json:
+        print(json.dumps({"run": str(folder)}))
+    return folder
+
+
+@app.command()
+def plan(recipe: RecipePath, as_json: Json = False, fresh: Fresh = False) -> None:
+    """Spend nothing: check files, vocabularies, licences, and say what to expect."""
+    from cornue.plan import make_plan, show_plan
+
+    found = make_plan(recipe, fresh)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else show_plan(found))
+
+
+@app.command()
+def doctor(recipe: RecipePath, as_json: Json = False) -> None:
+    """Prove in about a minute that objectives, masks, templates and verifiers are right."""
+    from cornue.doctor import examine, show
+
+    findings = examine(recipe)
+    print(json.dumps(findings, ensure_ascii=False, indent=2) if as_json else show(findings))
+    if any(finding["value"] == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("run")
+def run_all(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False, as_json: Json = False) -> None:
+    """Run the whole journey; stop it at any time, run it again, it goes on."""
+    folder = _journey(recipe, "pack", runs, fresh, as_json)
+    if not as_json:
+        from cornue.screen import conclude
+
+        print(conclude(folder))
+
+
+def _step(name: str, help_text: str) -> None:
+    """One command for one step of the journey, with the steps before it."""
+
+    def command(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False, as_json: Json = False) -> None:
+        folder = _journey(recipe, name, runs, fresh, as_json)
+        if not as_json:
+            print(folder)
+
+    command.__doc__ = help_text
+    app.command(name)(command)
+
+
+_step("capture", "Ask the teacher, once.")
+_step("verify", "Judge the teacher's answers.")
+_step("curate", "Choose what the student learns from.")
+_step("train", "Train the student.")
+_step("evaluate", "Measure teacher, start and student side by side.")
+_step("pack", "Gather what is published.")
+
+
+@app.command()
+def audit(pack: PackPath, as_json: Json = False) -> None:
+    """Check the claims of a sealed model, offline, trusting only your own keys."""
+    from cornue.audit.check import check_pack, show_findings
+
+    findings = check_pack(pack)
+    if as_json:
+        print(json.dumps([finding.model_dump() for finding in findings], ensure_ascii=False, indent=2))
+    else:
+        print(show_findings(findings))
+    if any(finding.value == "false" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def chat(
+    pack: PackPath,
+    question: Annotated[list[str] | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    table: TableFile = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a sealed model in the terminal; the query is run and its rows are shown."""
+    from cornue.serve.terminal import Terminal
+
+    with Terminal(pack, table) as terminal:
+        if question:
+            terminal.answer(" ".join(question), as_json)
+            return
+        if as_json:
+            raise BadInput(
+                words(en="--json needs a question on the command line.", fr="--json demande une question en argument.")
+            )
+        terminal.converse()
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A finished capture or pack.")],
+    shared: Annotated[Path, typer.Argument(help="The shared folder.")],
+    name: Annotated[str, typer.Option(help="A name under which others find it.")] = "",
+) -> None:
+    """Put a capture or a pack into a shared folder."""
+    from cornue.seal.share import publish as publish_folder
+
+    print(publish_folder(folder, shared, name))
+
+
+@app.command()
+def pull(
+    wanted: Annotated[str, typer.Argument(help="A digest or a name.")],
+    shared: Annotated[Path, typer.Argument(help="The shared folder.")],
+    into: Annotated[Path, typer.Argument(help="Where to put it.")] = Path(),
+) -> None:
+    """Fetch a capture or a pack from a shared folder, and check it."""
+    from cornue.seal.share import pull as pull_folder
+
+    print(pull_folder(wanted, shared, into))
+
+
+@keys.command("new")
+def new(name: Annotated[str, typer.Argument(help="Name of the institution.")]) -> None:
+    """Make a signing key; its passphrase, if any, is read from CORNUE_PASSPHRASE."""
+    from cornue.seal.keys import key_folder, new_key
+
+    key = new_key(key_folder() / f"{name}.pem", os.environ.get("CORNUE_PASSPHRASE", ""))
+    print(key.public.fingerprint)
+
+
+@keys.command("show")
+def show() -> None:
+    """Show your own keys and those that you trust."""
+    from cornue.seal.keys import key_folder, read_public_key, trusted_folder
+
+    for folder in (key_folder(), trusted_folder()):
+        for path in sorted(folder.glob("*.pub.pem")):
+            print(f"{read_public_key(path).fingerprint}  {path}")
+
+
+def _load_rooms() -> None:
+    """Commands that live in a room; ``access`` is loaded only when it is called, since its imports take their time."""
+    wanted = sys.argv[1:2]
+    if wanted == ["access"]:
+        from cornue.serve.access_cli import app as access
+
+        app.add_typer(access, name="access")
+    else:
+        app.add_typer(typer.Typer(), name="access", help="Who may use a served model: keys, roles, quotas.")
+
+
+if __name__ == "__main__":
+    main()

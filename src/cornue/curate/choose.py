@@ -1,0 +1,97 @@
+"""The step ``curate``: which answers the student learns from.
+
+Rules run in a fixed order and each names what it removed, so that kept + removed = asked, always. Splits were drawn
+with the prompts; this room checks that nothing crosses them, and never looks at a held-out question except to keep its
+like out of training. It changes no text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cornue.records.recipe import Curate
+from cornue.records.samples import Example, Prompt, Sample, Verdict
+
+
+class Curated(NamedTuple):
+    """What was chosen, and what was not.
+
+    ``removed`` maps a rule's name to the (prompt id, index) pairs that it removed.
+    """
+
+    train: list[Example]
+    validation: list[Example]
+    removed: dict[str, list[tuple[str, int]]]
+
+
+def fold(text: str) -> str:
+    """Text as two questions are compared: no case, accents, punctuation or spacing."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return " ".join(re.findall(r"\w+", bare))
+
+
+def question(prompt: Prompt) -> str:
+    """The text that identifies a prompt for deduplication: everything that was asked."""
+    return fold("\n".join(message.content for message in prompt.messages))
+
+
+def curate(
+    settings: Curate, prompts: Mapping[str, Prompt], samples: Sequence[Sample], verdicts: Sequence[Verdict]
+) -> Curated:
+    """Choose among the samples of the training and validation prompts; held-out samples are left to ``evaluate``."""
+    value = {(verdict.prompt_id, verdict.index): verdict.value for verdict in verdicts}
+    heldout = {question(prompt) for prompt in prompts.values() if prompt.split == "heldout"}
+    removed: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    kept: dict[str, list[Example]] = {"train": [], "validation": []}
+    seen: set[str] = set()
+    answered: Counter[str] = Counter()
+    per_form: Counter[tuple[str, str]] = Counter()
+    texts: dict[str, set[str]] = defaultdict(set)
+    for sample in sorted(samples, key=lambda sample: (_order(prompts[sample.prompt_id]), sample.index)):
+        prompt, key = prompts[sample.prompt_id], (sample.prompt_id, sample.index)
+        if prompt.split == "heldout":
+            continue
+        asked, form = question(prompt), (prompt.split, prompt.form)
+        if sample.error or sample.finish != "stop":
+            rule = "unfinished"
+        elif settings.keep == "correct" and value.get(key) != "correct":
+            rule = f"not correct: {value.get(key, 'not judged')}"
+        elif asked in heldout:
+            rule = "same question as a held-out one"
+        elif sample.prompt_id not in answered and asked in seen:
+            rule = "same question as another one"
+        elif fold(sample.text) in texts[sample.prompt_id]:
+            rule = "same answer to the same question"
+        elif answered[sample.prompt_id] >= settings.per_prompt:
+            rule = "enough answers to this prompt"
+        elif settings.per_form and sample.prompt_id not in answered and per_form[form] >= settings.per_form:
+            rule = "enough prompts of this form"
+        else:
+            per_form[form] += sample.prompt_id not in answered
+            seen.add(asked)
+            answered[sample.prompt_id] += 1
+            texts[sample.prompt_id].add(fold(sample.text))
+            kept[prompt.split].append(_example(prompt, sample))
+            continue
+        removed[rule].append(key)
+    return Curated(kept["train"], kept["validation"], dict(sorted(removed.items())))
+
+
+def _order(prompt: Prompt) -> str:
+    """Prompts in the order of their ids: a digest's order is fixed and has nothing to do with their content."""
+    return prompt.id
+
+
+def _example(prompt: Prompt, sample: Sample) -> Example:
+    return Example(
+        prompt_id=prompt.id,
+        index=sample.index,
+        messages=prompt.messages,
+        completion=sample.text.strip(),
+        form=prompt.form,
+        writer=sample.writer,
+    )

@@ -1,0 +1,51 @@
+"""Runs the choice and writes it down: ``train.parquet``, ``validation.parquet`` and ``removed.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cornue.curate.choose import curate
+from cornue.records.errors import CheckFailed
+from cornue.records.recipe import Curate
+from cornue.records.samples import Example, Prompt, Sample, Verdict
+from cornue.records.words import words
+from cornue.seal.tables import write_records
+from cornue.seal.write import write_json
+
+
+def run_curate(
+    settings: Curate,
+    prompts: Mapping[str, Prompt],
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    folder: Path,
+) -> dict[str, Any]:
+    """Choose, write, and return the counts.
+
+    Raises:
+        CheckFailed: nothing is left to learn from.
+    """
+    chosen = curate(settings, prompts, samples, verdicts)
+    if not chosen.train:
+        raise CheckFailed(
+            words(
+                en=f"None of the {len(samples)} answers can be learnt from.",
+                fr=f"Aucune des {len(samples)} réponses ne peut être apprise.",
+            ),
+            words(
+                en="Look at the reasons in 2-verify, and at the teacher's instructions.",
+                fr="Regardez les raisons dans 2-verify, et les instructions de l'enseignant.",
+            ),
+        )
+    write_records(folder / "train.parquet", chosen.train, Example)
+    write_records(folder / "validation.parquet", chosen.validation, Example)
+    write_json(folder / "removed.json", chosen.removed)
+    return {
+        "train": len(chosen.train),
+        "validation": len(chosen.validation),
+        "forms": len(Counter(example.form for example in chosen.train)),
+        "removed": {rule: len(keys) for rule, keys in chosen.removed.items()},
+    }

@@ -1,0 +1,209 @@
+"""The step ``evaluate``: teacher, student, untouched start and baselines on the same held-out questions.
+
+It exports the files that will be served and measures those, not the weights that were trained; how far the files agree
+with the weights is measured too. Results are kept apart by stratum. Nothing is chosen here, and nothing from here goes
+back into training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cornue.evaluate.answers import answer_all
+from cornue.evaluate.baselines import always_declines, nearest
+from cornue.evaluate.statistics import paired, share
+from cornue.models.export import export_gguf
+from cornue.models.sample import generate
+from cornue.models.student import Student
+from cornue.records.progress import Progress
+from cornue.records.recipe import Recipe
+from cornue.records.samples import Example, Prompt, Sample, Verdict
+from cornue.records.words import words
+from cornue.seal.tables import write_records
+from cornue.seal.write import write_json
+from cornue.verify.base import Verifier
+
+START_QUESTIONS = 60
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is examined, and on what.
+
+    Args:
+        prompts: the held-out prompts.
+        teacher: the teacher's first answer to each, as the capture holds it.
+        examples: what the student learnt from; the nearest one is a baseline.
+        student: folder of the trained student.
+        start: file or folder from which it started.
+    """
+
+    prompts: Sequence[Prompt]
+    teacher: Sequence[Sample]
+    examples: Sequence[Example]
+    student: Path
+    start: Path
+
+
+def run_evaluate(
+    recipe: Recipe, exam: Exam, verifier: Verifier, folder: Path, partial: Path, progress: Progress
+) -> dict[str, Any]:
+    """Export, ask, judge; writes the files, every answer with its verdict, and ``results.json``.
+
+    Args:
+        partial: where unfinished answers are kept; may lie inside ``folder``.
+
+    Returns:
+        What ``results.json`` holds.
+    """
+    student = Student.read(exam.student)
+    files = {kind: folder / f"student-{kind}.gguf" for kind in recipe.pack.formats}
+    for kind, path in files.items():
+        if not path.exists():
+            progress.say(words(en=f"writing {path.name}", fr=f"écriture de {path.name}"))
+            facts = {"general.license": recipe.pack.licence}
+            export_gguf(student.model, student.tokenizer, path, kind=kind, name=recipe.recipe.name, facts=facts)
+    render = _render(student)
+    served = answer_all(
+        files[recipe.pack.serve],
+        exam.prompts,
+        render,
+        partial / "student",
+        recipe.evaluate.max_tokens,
+        progress,
+        words(en="the student answers", fr="l'élève répond"),
+    )
+    answers: dict[str, Sequence[Sample]] = {"student": served.samples, "teacher": exam.teacher}
+    if recipe.evaluate.baseline:
+        answers |= _baselines(recipe, exam, partial, progress)
+    verdicts = {name: judge_all(verifier, exam.prompts, samples) for name, samples in answers.items()}
+    for name, samples in answers.items():
+        write_records(folder / f"answers-{name}.parquet", [_plain(sample) for sample in samples], Sample)
+        write_records(folder / f"verdicts-{name}.parquet", list(verdicts[name].values()), Verdict)
+    results = {
+        "answerers": {name: by_stratum(exam.prompts, found) for name, found in verdicts.items()},
+        "student_against_teacher": compare_answerers(exam.prompts, verdicts["student"], verdicts["teacher"]),
+        "agreement": _agreement(recipe, student, files, exam.prompts, partial, progress),
+    }
+    write_records(folder / "prompts.parquet", exam.prompts, Prompt)
+    write_json(folder / "results.json", results)
+    write_json(folder / "cost.json", {"core_seconds": served.core_seconds, "answers": served.given_now})
+    return results
+
+
+def _plain(sample: Sample) -> Sample:
+    """An answer without what differs between two sittings: how long it took."""
+    return sample.model_copy(update={"seconds": 0.0})
+
+
+def _render(student: Student) -> Callable[[Prompt], str]:
+    return lambda prompt: student.prompt_text(prompt.messages)
+
+
+def _baselines(recipe: Recipe, exam: Exam, partial: Path, progress: Progress) -> dict[str, Sequence[Sample]]:
+    """The untouched start on the first questions of a fixed order, and what needs no model on all."""
+    start = Student.read(exam.start)
+    if recipe.student.template == "plain":
+        start.use_plain_template()
+    few = sorted(exam.prompts, key=lambda prompt: prompt.id)[:START_QUESTIONS]
+    path = exam.start
+    found: dict[str, Sequence[Sample]] = {
+        "always_declines": always_declines(exam.prompts),
+        "nearest_question": nearest(exam.prompts, exam.examples),
+    }
+    if path.is_file():
+        what = words(en="the untouched start answers", fr="le modèle de départ répond")
+        render, most = _render(start), recipe.evaluate.max_tokens
+        found["start"] = answer_all(path, few, render, partial / "start", most, progress, what).samples
+    return found
+
+
+def judge_all(verifier: Verifier, prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, Verdict]:
+    """The verdict on each answer, by prompt."""
+    by_id = {prompt.id: prompt for prompt in prompts}
+    return {sample.prompt_id: verifier.judge(by_id[sample.prompt_id], sample) for sample in samples}
+
+
+def by_stratum(prompts: Sequence[Prompt], verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """Shares of right answers in each stratum, those to answer and those to decline also apart."""
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        stratum = prompt.stratum or "all"
+        kind = "declinable" if (prompt.truth or {}).get("decline") else "answerable"
+        for name in (stratum, f"{stratum}/{kind}"):
+            groups.setdefault(name, []).append(prompt)
+    table = {}
+    for name, members in sorted(groups.items()):
+        asked = [prompt for prompt in members if prompt.id in verdicts]
+        right = sum(verdicts[prompt.id].value == "correct" for prompt in asked)
+        table[name] = share(right, len(asked))
+    return table
+
+
+def compare_answerers(
+    prompts: Sequence[Prompt], student: Mapping[str, Verdict], teacher: Mapping[str, Verdict]
+) -> dict[str, Any]:
+    """Student against teacher in each stratum, question by question."""
+    strata = sorted({prompt.stratum or "all" for prompt in prompts})
+    table = {}
+    for stratum in strata:
+        ids = [p.id for p in prompts if (p.stratum or "all") == stratum and p.id in teacher and p.id in student]
+        if ids:
+            first, second = ([found[i].value == "correct" for i in ids] for found in (student, teacher))
+            table[stratum] = paired(first, second)
+    return table
+
+
+def _agreement(
+    recipe: Recipe,
+    student: Student,
+    files: Mapping[str, Path],
+    prompts: Sequence[Prompt],
+    partial: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The share of prompts on which each file gives the very answer of the trained weights, greedily."""
+    chosen = sorted(prompts, key=lambda prompt: prompt.id)[: recipe.evaluate.agreement]
+    if not chosen:
+        return {}
+    wanted = _weights_answer(recipe, student, chosen, partial / "weights.json", progress)
+    table = {}
+    for kind, path in files.items():
+        what = words(en=f"{kind} against the weights", fr=f"{kind} face aux poids")
+        place = partial / ("student" if kind == recipe.pack.serve else f"file-{kind}")
+        most = recipe.evaluate.max_tokens
+        found = answer_all(path, chosen, _render(student), place, most, progress, what).samples
+        equal = [wanted[sample.prompt_id] == sample.text.strip() for sample in found]
+        table[kind] = share(sum(equal), len(equal))
+    return table
+
+
+def _weights_answer(
+    recipe: Recipe, student: Student, prompts: Sequence[Prompt], place: Path, progress: Progress
+) -> dict[str, str]:
+    """What the trained weights answer, greedily."""
+    if place.exists():
+        held: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))
+        return held
+    progress.begin(words(en="the trained weights answer", fr="les poids entraînés répondent"), len(prompts))
+    done = 0
+
+    def count(index: int, text: object) -> None:
+        nonlocal done
+        done += 1
+        progress.advance(done)
+
+    written = generate(
+        student.model,
+        [student.prompt_ids(prompt.messages) for prompt in prompts],
+        stop={student.end_id},
+        max_tokens=recipe.evaluate.max_tokens,
+        on_written=count,
+    )
+    texts = {p.id: student.decode(text.ids).strip() for p, text in zip(prompts, written, strict=True)}
+    write_json(place, texts)
+    return texts

@@ -1,0 +1,134 @@
+"""The model that learns: weights, tokenizer and template as one thing that can be prepared, used and saved.
+
+It renders conversations to token ids, the same way in training, evaluation and export. It does not learn and does not
+write text: ``train`` and ``sample`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cornue.models.chat import template_of_tokenizer
+from cornue.models.load import load_model, load_tokenizer, parameters_of, save_model
+from cornue.models.tiny import tiny_model, tiny_tokenizer
+from cornue.models.trim import Fitted, extend, refit, trim
+from cornue.records import recipe
+from cornue.records.errors import BadInput
+from cornue.records.samples import Message
+from cornue.records.words import words
+
+TINY = "tiny"
+TURN, END = "<|im_start|>", "<|im_end|>"
+PLAIN = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass
+class Student:
+    """A causal model with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+    @staticmethod
+    def read(path: Path) -> Student:
+        """A student from a folder of safetensors or a GGUF file, as it stands there; ``tiny`` is the random model."""
+        if path.name == TINY:
+            tokenizer = tiny_tokenizer()
+            return Student(tiny_model(tokenizer), tokenizer)
+        return Student(load_model(path, tie=True), load_tokenizer(path))
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a turn."""
+        return int(self.tokenizer.eos_token_id)
+
+    def use_plain_template(self) -> None:
+        """Take the short ChatML template, which puts no words into the conversation that nobody wrote.
+
+        Raises:
+            BadInput: the vocabulary lacks the tokens that open and close a turn.
+        """
+        known = self.tokenizer.get_vocab()
+        if TURN not in known or END not in known:
+            raise BadInput(
+                words(
+                    en=f"The student's vocabulary has no {TURN} and {END}, which the plain template needs.",
+                    fr=f"Le vocabulaire de l'élève n'a pas {TURN} et {END}, qu'il faut au gabarit simple.",
+                ),
+                words(en='Set template = "own" in [student].', fr='Écrivez template = "own" dans [student].'),
+            )
+        self.tokenizer.chat_template = PLAIN
+        self.tokenizer.eos_token = END
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """A conversation as text, up to where the answer begins.
+
+        Raises:
+            BadInput: a message holds a control token, or the template fails.
+        """
+        return template_of_tokenizer(self.tokenizer).prompt(messages)
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """A conversation as token ids, up to where the answer begins."""
+        return self.encode(self.prompt_text(messages))
+
+    def completion_ids(self, text: str) -> list[int]:
+        """An answer as token ids, with the token that ends the turn.
+
+        Control tokens written in it are plain text: nobody ends a turn but the writer.
+        """
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [*ids, self.end_id]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a rendered text; control tokens count as such."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, control tokens left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def fit(self, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]) -> dict[str, Any]:
+        """Fit the vocabulary to a job, as the recipe's ``trim`` and ``extend`` ask; returns what that saves.
+
+        Args:
+            groups: the job's own texts by question form; never held-out ones.
+            more: further texts whose tokens are kept, such as the names in a register.
+        """
+        texts = [text for group in groups.values() for text in group]
+        before = {"parameters": parameters_of(self.model), "vocabulary": len(self.tokenizer)}
+        tokens_before = sum(len(self.encode(text)) for text in texts)
+        if section.trim:
+            self._take(trim(self.tokenizer, [*texts, *more]))
+        if section.extend:
+            self._take(extend(self.tokenizer, groups, most=section.extend))
+        tokens = sum(len(self.encode(text)) for text in texts)
+        return {
+            "parameters_before": before["parameters"],
+            "parameters": parameters_of(self.model),
+            "vocabulary_before": before["vocabulary"],
+            "vocabulary": len(self.tokenizer),
+            "tokens_of_the_job_before": tokens_before,
+            "tokens_of_the_job": tokens,
+        }
+
+    def _take(self, fitted: Fitted) -> None:
+        """Take a fitted vocabulary, and the end-of-turn token's new number with it."""
+        template, end = self.tokenizer.chat_template, self.tokenizer.eos_token
+        refit(self.model, fitted)
+        self.tokenizer = fitted.tokenizer
+        self.tokenizer.chat_template, self.tokenizer.eos_token = template, end
+        for config in (self.model.config, self.model.generation_config):
+            config.eos_token_id = self.end_id
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors, tokenizer and template into a folder."""
+        save_model(self.model, self.tokenizer, folder)

@@ -1,0 +1,518 @@
+"""The journey: the steps of a recipe in their order, each skipped when its inputs have not changed.
+
+This file says what goes into each step and what comes out; how a step works is its room's affair. It may be stopped at
+any time and run again: finished steps stay, unfinished ones go on from what is on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from cornue import __version__
+from cornue.capture.reader import CaptureReader, open_capture
+from cornue.ledger.ledger import Ledger
+from cornue.ledger.meters import meter
+from cornue.ledger.numbers import Number, counted
+from cornue.records.digests import digest_file, digest_folder, digest_json
+from cornue.records.errors import BadInput, Refused
+from cornue.records.progress import Progress, Silent
+from cornue.records.recipe import Recipe, read_recipe
+from cornue.records.samples import Example, Prompt, Sample, Verdict
+from cornue.records.words import words
+from cornue.seal.runs import STEPS, RunFolder
+from cornue.seal.tables import read_records
+from cornue.seal.write import write_bytes, write_text
+from cornue.sources.prompts import read_prompts
+from cornue.sources.register import Register
+
+TICK_SECONDS = 20.0
+TINY = "tiny"
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xllamacpp", "pyarrow", "numpy")
+
+
+@dataclass
+class Job:
+    """A recipe with the files that it names, before anything has run.
+
+    Raises:
+        BadInput: a file is missing or is not the one that the recipe names.
+    """
+
+    path: Path
+    recipe: Recipe
+    fresh: bool = False
+
+    @staticmethod
+    def read(path: str | Path, fresh: bool = False) -> Job:
+        """The job of a recipe file."""
+        return Job(Path(path), read_recipe(path), fresh)
+
+    @property
+    def base(self) -> Path:
+        """The folder from which the recipe's paths are read."""
+        return self.path.parent
+
+    def file(self, name: str) -> Path:
+        """A file or folder that the recipe names.
+
+        Raises:
+            BadInput: it is not there.
+        """
+        found = self.base / name
+        if not found.exists():
+            raise BadInput(
+                words(
+                    en=f"{self.path} names {name}, and there is nothing at {found}.",
+                    fr=f"{self.path} nomme {name}, et il n'y a rien à {found}.",
+                ),
+                words(en="Correct the path, or fetch the file.", fr="Corrigez le chemin, ou récupérez le fichier."),
+            )
+        return found
+
+    @property
+    def student_start(self) -> Path:
+        """Where the student starts from; ``tiny`` stands for the random model that comes with Cornue."""
+        if self.recipe.student.model == TINY:
+            return Path(TINY)
+        path = self.file(self.recipe.student.model)
+        wanted = self.recipe.student.sha256
+        if wanted and path.is_file() and digest_file(path) != f"sha256:{wanted}":
+            raise BadInput(
+                words(en=f"{path} has other bytes than the recipe names.", fr=f"{path} a d'autres octets que prévu."),
+                words(en="Fetch the file again, or correct student.sha256.", fr="Récupérez le fichier à nouveau."),
+            )
+        return path
+
+    @cached_property
+    def register(self) -> Register | None:
+        """The table of ``[sources]``."""
+        return Register.open(self.file(self.recipe.sources.table)) if self.recipe.sources.table else None
+
+    @property
+    def uses_capture(self) -> bool:
+        """Whether a finished capture stands in for the teacher."""
+        return bool(self.recipe.capture.use) and not self.fresh
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Digests of everything that the recipe names."""
+        recipe = self.recipe
+        found = {"prompts": digest_file(self.file(recipe.sources.prompts))}
+        if self.register:
+            found["table"] = self.register.digest
+        start = self.student_start
+        if start != Path(TINY):
+            found["student"] = digest_folder(start) if start.is_dir() else digest_file(start)
+        if recipe.teacher.instructions:
+            found["instructions"] = digest_file(self.file(recipe.teacher.instructions))
+        if self.uses_capture:
+            found["capture"] = open_capture(self.file(recipe.capture.use), recipe.capture.digest).digest
+        else:
+            found["teacher"] = recipe.teacher.sha256 or recipe.teacher.url or recipe.teacher.model
+        return found
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder: the recipe's name and what decides its result."""
+        return f"{self.recipe.recipe.name}-{digest_json([self.recipe.digest, self.files])[7:19]}"
+
+
+class Sitting:
+    """Counts what a sitting costs and writes it to the ledger every few seconds, so that a kill loses little of it."""
+
+    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+        self.ledger, self.progress = ledger, progress
+        self.step = ""
+        self._counts: dict[str, Number] = {}
+        self._stack = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def at(self, step: str) -> Iterator[None]:
+        """Everything inside is put down to this step; what was spent before a failure counts too."""
+        self.step = step
+        self._restart()
+        outcome = "interrupted"
+        try:
+            yield
+            outcome = "finished"
+        finally:
+            self._write(outcome)
+            self._stack.close()
+
+    def count(self, **numbers: Number) -> None:
+        """Things counted by the step itself, such as tokens."""
+        self._counts |= numbers
+
+    def begin(self, what: str, total: int) -> None:
+        """See ``Progress``."""
+        self.progress.begin(what, total)
+
+    def advance(self, done: int, **figures: float) -> None:
+        """See ``Progress``."""
+        if time.monotonic() - self._since > TICK_SECONDS:
+            self._write("working")
+            self._stack.close()
+            self._restart()
+        self.progress.advance(done, **figures)
+
+    def say(self, text: str) -> None:
+        """See ``Progress``."""
+        self.progress.say(text)
+
+    def _restart(self) -> None:
+        self._since = time.monotonic()
+        self._meter = self._stack.enter_context(meter())
+
+    def _write(self, act: str) -> None:
+        self.ledger.append(self.step, act, self._meter.numbers() | self._counts)
+        self._counts = {}
+
+
+def run(
+    recipe: str | Path,
+    *,
+    until: str = "pack",
+    runs: Path = Path("runs"),
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Run a recipe up to and including a step; returns the folder of the run.
+
+    Args:
+        until: the last step: capture, verify, curate, train, evaluate or pack.
+        runs: where run folders lie.
+        fresh: ask the teacher again although the recipe names a finished capture.
+
+    Raises:
+        BadInput: the recipe or a file of it cannot be used.
+        Refused: a licence or the budget forbids it.
+        CheckFailed: a step's own check fails.
+        OutsideFailure: a system outside Cornue failed; what is finished stays.
+    """
+    job = Job.read(recipe, fresh)
+    folder = RunFolder(runs / job.name)
+    try:
+        return _Journey(job, folder, progress or Silent()).run(until)
+    finally:
+        folder.close()
+
+
+class _Journey:
+    """One sitting of a run."""
+
+    def __init__(self, job: Job, folder: RunFolder, progress: Progress) -> None:
+        self.job, self.recipe, self.folder = job, job.recipe, folder
+        self.ledger = Ledger(folder.path / "ledger.jsonl")
+        self.sitting = Sitting(self.ledger, progress)
+        self._copy_recipe()
+
+    def run(self, until: str) -> Path:
+        """Every step up to ``until``, in order; finished ones are skipped."""
+        steps: dict[str, Callable[[], None]] = {
+            "capture": self.capture,
+            "verify": self.verify,
+            "curate": self.curate,
+            "train": self.train,
+            "evaluate": self.evaluate,
+            "pack": self.pack,
+        }
+        for step in STEPS[: STEPS.index(until) + 1]:
+            self._respect_budget()
+            steps[step]()
+        return self.folder.path
+
+    def _do(
+        self, step: str, inputs: dict[str, Any], work: Callable[[Path], dict[str, Any]], resumes: bool = False
+    ) -> None:
+        inputs = {"step": step, "version": __version__, **inputs}
+        if self.folder.is_done(step, inputs):
+            self.sitting.say(words(en=f"{step}: done before", fr=f"{step} : déjà fait"))
+            return
+        with self.sitting.at(step):
+            facts = self.folder.do(step, inputs, work, resumes)
+        for line in _tell(facts):
+            self.sitting.say(f"{step}: {line}")
+
+    def capture(self) -> None:
+        """Ask the teacher, or take the finished capture that the recipe names."""
+        section = self.recipe.capture
+        if self.job.uses_capture:
+            found = open_capture(self.job.file(section.use), section.digest)
+            self._do("capture", {"capture": found.digest}, lambda place: self._copy_capture(found, place))
+            return
+        inputs = {"files": self.job.files, "teacher": _dump(self.recipe.teacher), "capture": _dump(section)}
+        self._do("capture", inputs, self._ask, resumes=True)
+
+    def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
+        missing = {prompt.id for prompt in self._prompts()} - {prompt.id for prompt in found.prompts()}
+        if missing:
+            raise BadInput(
+                words(
+                    en=f"The capture {found.folder} lacks {len(missing)} of the recipe's prompts.",
+                    fr=f"Il manque {len(missing)} des questions de la recette à la capture {found.folder}.",
+                ),
+                words(en="Ask the teacher again with --fresh.", fr="Interrogez le professeur avec --fresh."),
+            )
+        _copy_files(found.folder, place)
+        return {"capture": found.digest, "counts": found.counts}
+
+    def _ask(self, place: Path) -> dict[str, Any]:
+        from cornue.capture.ask import run_capture
+        from cornue.capture.teachers import open_teacher
+
+        schema = self.job.register.schema if self.job.register else ""
+        inner = place / "capture"
+        with open_teacher(self.recipe.teacher, self.job.base, schema) as teacher:
+            seed = self.recipe.recipe.seed
+            found = run_capture(teacher, self._prompts(), self.recipe.capture, inner, seed=seed, progress=self.sitting)
+        self.sitting.count(
+            teacher_prompt_tokens=counted(found.counts["prompt_tokens"], "tokens"),
+            teacher_completion_tokens=counted(found.counts["completion_tokens"], "tokens"),
+        )
+        _copy_files(inner, place)
+        shutil.rmtree(inner)
+        return {"capture": found.digest, "counts": found.counts}
+
+    def verify(self) -> None:
+        """A verdict on every answer."""
+        from cornue.verify.run import run_verify
+
+        inputs = {"capture": self.folder.digest("capture"), "verify": _dump(self.recipe.verify), **self._table()}
+
+        def work(place: Path) -> dict[str, Any]:
+            return run_verify(self._verifier(), self._captured_prompts, self._samples, place, self.sitting)
+
+        self._do("verify", inputs, work)
+
+    def curate(self) -> None:
+        """What the student learns from."""
+        from cornue.curate.run import run_curate
+
+        inputs = {step: self.folder.digest(step) for step in ("capture", "verify")}
+
+        def work(place: Path) -> dict[str, Any]:
+            verdicts = read_records(self.folder.place("verify") / "verdicts.parquet", Verdict)
+            return run_curate(self.recipe.curate, self._captured_prompts, self._samples, verdicts, place)
+
+        self._do("curate", inputs | {"curate": _dump(self.recipe.curate)}, work)
+
+    def train(self) -> None:
+        """The student learns."""
+        stages = [_dump(stage) for stage in self.recipe.train]
+        inputs = {
+            "curate": self.folder.digest("curate"),
+            "student": _dump(self.recipe.student),
+            "start": self.job.files.get("student", TINY),
+            "train": stages,
+            "machine": self._machine(),
+            "seed": self.recipe.recipe.seed,
+        }
+        self._do("train", inputs, self._learn, resumes=True)
+
+    def _learn(self, place: Path) -> dict[str, Any]:
+        from cornue.models.student import Student
+        from cornue.train.loop import Settings
+        from cornue.train.run import as_record, run_stages
+
+        student = Student.read(self.job.student_start)
+        if self.recipe.student.template == "plain":
+            student.use_plain_template()
+        examples = self._examples("train")
+        fitted = student.fit(self.recipe.student, _by_form(examples), self._names())
+        self.sitting.say(_saving(fitted))
+        machine = self._machine()
+        trained = run_stages(
+            self.recipe.train,
+            student,
+            examples,
+            self._examples("validation"),
+            place,
+            seed=self.recipe.recipe.seed,
+            settings=Settings(dtype=machine["dtype"], threads=machine["threads"], peak=self._peak()),
+            progress=self.sitting,
+            on_step=lambda figures: None,
+        )
+        self.sitting.count(trained_tokens=counted(sum(stage.tokens for stage in trained.stages), "tokens"))
+        return {"student": fitted, **as_record(trained)}
+
+    def evaluate(self) -> None:
+        """Teacher, student, start and baselines on the same questions."""
+        inputs = {
+            "curate": self.folder.digest("curate"),
+            "student": digest_folder(self.folder.place("train") / "student"),
+            "evaluate": _dump(self.recipe.evaluate),
+            "pack": _dump(self.recipe.pack),
+            **self._table(),
+        }
+        self._do("evaluate", inputs, self._examine, resumes=True)
+
+    def _examine(self, place: Path) -> dict[str, Any]:
+        from cornue.evaluate.run import Exam, run_evaluate
+
+        prompts = [prompt for prompt in self._captured_prompts.values() if prompt.split == "heldout"]
+        asked = {prompt.id for prompt in prompts}
+        teacher = [sample for sample in self._samples if sample.prompt_id in asked and sample.index == 0]
+        student = self.folder.place("train") / "student"
+        exam = Exam(prompts, teacher, self._examples("train"), student, self.job.student_start)
+        journal = place / "journal"
+        results = run_evaluate(self.recipe, exam, self._verifier(), place, journal, self.sitting)
+        shutil.rmtree(journal, ignore_errors=True)
+        return {"results": results["answerers"], "agreement": results["agreement"]}
+
+    def pack(self) -> None:
+        """What is published."""
+        from cornue.pack.gather import gather
+        from cornue.report.page import write_report
+
+        done = STEPS[: STEPS.index("pack")]
+        rooms = {step: self.folder.place(step) for step in done}
+        inputs = {step: self.folder.digest(step) for step in done}
+        table = self.job.file(self.recipe.sources.table) if self.recipe.sources.table else None
+
+        def work(place: Path) -> dict[str, Any]:
+            facts = gather(self.recipe, self._resolved_digest(), rooms, self.folder.path, table, place)
+            write_report(place, rooms, self.folder.path / "ledger.jsonl")
+            return {"model": facts.model_digest}
+
+        self._do("pack", inputs, work)
+        shutil.copyfile(self.folder.place("pack") / "report.html", self.folder.path / "report.html")
+
+    # What several steps read.
+
+    @cached_property
+    def _captured_prompts(self) -> dict[str, Prompt]:
+        """The recipe's prompts, by id, in the order of the capture."""
+        wanted = {prompt.id for prompt in self._prompts()}
+        found = open_capture(self.folder.place("capture")).prompts()
+        return {prompt.id: prompt for prompt in found if prompt.id in wanted}
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        found = open_capture(self.folder.place("capture")).samples()
+        return [sample for sample in found if sample.prompt_id in self._captured_prompts]
+
+    def _prompts(self) -> list[Prompt]:
+        return read_prompts(self.job.file(self.recipe.sources.prompts))
+
+    def _examples(self, split: str) -> list[Example]:
+        return list(read_records(self.folder.place("curate") / f"{split}.parquet", Example))
+
+    def _verifier(self) -> Any:
+        from cornue.verify.run import make_verifier
+
+        return make_verifier(self.recipe.verify, self.job.base, self.job.register)
+
+    def _table(self) -> dict[str, str]:
+        return {"table": self.job.register.digest} if self.job.register else {}
+
+    def _names(self) -> list[str]:
+        """The texts of the register: their tokens are kept when the vocabulary is trimmed."""
+        return self.job.register.texts() if self.job.register else []
+
+    def _machine(self) -> dict[str, Any]:
+        """What was derived from the machine when the run began."""
+        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
+        return dict(resolved["machine"])
+
+    def _peak(self) -> float:
+        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
+        return float(resolved["measured"]["peak"])
+
+    def _resolved_digest(self) -> str:
+        """Digest of the resolved recipe, without what was measured."""
+        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
+        return digest_json({name: part for name, part in resolved.items() if name != "measured"})
+
+    def _copy_recipe(self) -> None:
+        """Write the recipe and, once, what is derived from it and from the machine."""
+        write_bytes(self.folder.path / "recipe.toml", self.job.path.read_bytes())
+        resolved = self.folder.path / "recipe.resolved.toml"
+        if resolved.exists():
+            return
+        from cornue.models.arithmetic import measure_arithmetic
+
+        arithmetic = measure_arithmetic()
+        content = {
+            **self.recipe.model_dump(mode="json"),
+            "files": self.job.files,
+            "machine": {"dtype": arithmetic.dtype, "threads": arithmetic.threads},
+            "measured": {"peak": arithmetic.peak},
+            "code": {"cornue": __version__, **_versions()},
+        }
+        write_text(resolved, tomli_w.dumps(content))
+
+    def _respect_budget(self) -> None:
+        """Refuse to go on once a cap is reached.
+
+        Raises:
+            Refused: naming the cap.
+        """
+        budget, totals = self.recipe.budget, self.ledger.totals()
+        hours = totals["wall"].value / 3600 if "wall" in totals else 0.0
+        kwh = sum(totals[name].value for name in ("cpu_energy", "gpu_energy") if name in totals) / 3.6e6
+        for name, spent, cap in (("hours", hours, budget.hours), ("kwh", kwh, budget.kwh)):
+            if cap and spent >= cap:
+                raise Refused(
+                    words(
+                        en=f"The budget of {cap:g} {name} is spent ({spent:.2f}).",
+                        fr=f"Le budget de {cap:g} {name} est épuisé ({spent:.2f}).",
+                    ),
+                    words(en="Raise it in [budget]; what is finished stays.", fr="Relevez-le dans [budget]."),
+                )
+
+
+def _dump(section: Any) -> dict[str, Any]:
+    dumped: dict[str, Any] = section.model_dump(mode="json")
+    return dumped
+
+
+def _by_form(examples: list[Example]) -> dict[str, list[str]]:
+    """The texts of the examples by question form."""
+    groups: dict[str, list[str]] = {}
+    for example in examples:
+        texts = [message.content for message in example.messages]
+        groups.setdefault(example.form, []).extend([*texts, example.completion])
+    return groups
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """The files of a finished folder without its manifest: the step that takes them writes its own."""
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.name != "manifest.json":
+            shutil.copyfile(path, target / path.name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _saving(fitted: dict[str, Any]) -> str:
+    before, after = fitted["parameters_before"], fitted["parameters"]
+    vocabulary = f"{fitted['vocabulary_before']} → {fitted['vocabulary']}"
+    tokens = f"{fitted['tokens_of_the_job_before']} → {fitted['tokens_of_the_job']}"
+    return words(
+        en=f"vocabulary {vocabulary} entries, {before / 1e6:.1f} → {after / 1e6:.1f} M parameters, "
+        f"the job's texts {tokens} tokens",
+        fr=f"vocabulaire {vocabulary} entrées, {before / 1e6:.1f} → {after / 1e6:.1f} M paramètres, "
+        f"textes de la tâche {tokens} jetons",
+    )
+
+
+def _tell(facts: dict[str, Any]) -> list[str]:
+    """The plain facts of a step, one line each."""
+    return [f"{name}: {value}" for name, value in facts.items() if isinstance(value, (int, float, str))]

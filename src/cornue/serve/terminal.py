@@ -1,0 +1,96 @@
+"""``cornue chat``: a sealed model in the terminal. The query is run read-only, and its rows are shown beside it.
+
+One question at a time, each on its own: a student of a register has learnt single questions. It keeps nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.table import Table
+
+from cornue.models.engine import Engine
+from cornue.pack.open import open_pack
+from cornue.records.errors import OutsideFailure
+from cornue.records.words import words
+from cornue.serve.lookup import Lookup, look_up
+from cornue.sources.register import Register
+
+LONGEST = 200
+
+
+class Terminal:
+    """A pack with its engine and register, between ``__enter__`` and ``__exit__``.
+
+    Args:
+        folder: the pack; its bytes are checked first.
+        table: a register in place of the pack's own.
+
+    Raises:
+        BadInput, CheckFailed: the pack is missing or altered, or the register cannot be read.
+        OutsideFailure: the engine does not start.
+    """
+
+    def __init__(self, folder: Path, table: Path | None = None) -> None:
+        self.pack = open_pack(folder)
+        self.register = Register.open(table) if table else self.pack.register()
+        self.engine = Engine(self.pack.served_file, slots=1, context=1024)
+        self.console = Console(highlight=False)
+
+    def __enter__(self) -> Terminal:
+        self.engine.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.engine.close()
+
+    def answer(self, question: str, as_json: bool = False) -> None:
+        """Ask and show."""
+        completion = self.engine.chat([{"role": "user", "content": question}], max_tokens=LONGEST)
+        found = look_up(self.register, completion.text) if self.register else None
+        if as_json:
+            body = {"question": question, "text": completion.text, "model": self.pack.facts.model_digest}
+            print(json.dumps(body | ({"register": found.body()} if found else {}), ensure_ascii=False))
+            return
+        self.console.print(completion.text.strip(), markup=False)
+        if found:
+            self._show(found)
+
+    def converse(self) -> None:
+        """Questions from standard input until it ends."""
+        facts = self.pack.facts
+        self.console.print(f"{facts.title or facts.name}\n{facts.purpose}", markup=False, style="bold")
+        print(words(en="An empty line ends.", fr="Une ligne vide termine."), file=sys.stderr)
+        while question := self._read():
+            try:
+                self.answer(question)
+            except OutsideFailure as error:
+                print(error, file=sys.stderr)
+            print()
+
+    def _read(self) -> str:
+        try:
+            return input("› ").strip()
+        except EOFError:
+            return ""
+
+    def _show(self, found: Lookup) -> None:
+        """The rows as a table, with the register that they come from."""
+        if found.problem:
+            self.console.print(found.problem, style="red", markup=False)
+            return
+        table = Table(show_edge=False, pad_edge=False)
+        for column in found.columns:
+            table.add_column(column)
+        for row in found.rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.console.print(table)
+        more = words(en=" (more rows are not shown)", fr=" (d'autres lignes ne sont pas affichées)")
+        origin = words(en="register", fr="registre")
+        self.console.print(f"{origin} {found.digest[:19]}…{more if found.truncated else ''}", style="dim", markup=False)
