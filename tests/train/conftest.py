@@ -1,4 +1,4 @@
-"""A tiny random student, lessons for it, and a method with a plain autograd loss that stands apart from ours."""
+"""A tiny random student, lessons for it, and a short way to train it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from cornue.records.progress import Silent
 from cornue.records.recipe import Sft, Stage
-from cornue.train.batches import Batch, Lesson, Order, make_batch, split
-from cornue.train.loop import Loss, Settings, learn
+from cornue.train.batches import Lesson
+from cornue.train.loop import Settings, learn
+from cornue.train.sft import Sft as SftMethod
 from cornue.train.weights import Weights
 
 
@@ -48,50 +49,6 @@ def lessons(count: int = 12, seed: int = 0, shortest: int = 3, longest: int = 9)
     return made
 
 
-class Plain:
-    """Mean cross-entropy by autograd over full logits."""
-
-    def __init__(self, model: Any, data: list[Lesson], stage: Stage, settings: Settings, seed: int = 1) -> None:
-        self.model, self.data, self.settings = model, data, settings
-        self.order = Order(
-            [len(lesson) for lesson in data],
-            seed=seed,
-            epochs=stage.epochs,
-            batch_tokens=stage.batch_tokens,
-            max_steps=stage.max_steps,
-        )
-        self.steps = self.order.steps
-
-    def plan(self, step: int) -> list[Batch]:
-        chosen = [self.data[index] for index in self.order.at(step)]
-        scale = 1 / sum(sum(lesson.ce) for lesson in chosen)
-        return [make_batch(part, scale) for part in split(chosen, self.settings.micro_tokens)]
-
-    def loss(self, hidden_RH: torch.Tensor, batch: Batch) -> Loss:
-        hidden = hidden_RH.detach().requires_grad_()
-        head = self.model.get_output_embeddings().weight.detach().requires_grad_()
-        losses_R = torch.nn.functional.cross_entropy(hidden.float() @ head.float().T, batch.labels_R, reduction="none")
-        value = (losses_R * batch.ce_R).sum()
-        value.backward()
-        assert hidden.grad is not None
-        return Loss(value.item(), hidden.grad, head.grad, {"cross_entropy": value.item()})
-
-    def validate(self) -> float:
-        from cornue.models.packed import hidden_states
-
-        batch = make_batch(self.data[:4])
-        with torch.no_grad():
-            hidden_RH = hidden_states(self.model, batch.packed)[batch.rows_R].float()
-            logits_RV = hidden_RH @ self.model.get_output_embeddings().weight.float().T
-            return float(torch.nn.functional.cross_entropy(logits_RV, batch.labels_R))
-
-    def memory(self) -> dict[str, Any]:
-        return {}
-
-    def recall(self, memory: dict[str, Any]) -> None:
-        pass
-
-
 def sft(**changes: Any) -> Sft:
     return Sft(**{"method": "sft", "learning_rate": 0.01, "batch_tokens": 48, "epochs": 2, **changes})
 
@@ -114,7 +71,8 @@ def train(
         if step["step"] == stop_after:
             raise KeyboardInterrupt
 
-    method = Plain(model, data or lessons(), stage, settings)
+    data = data or lessons()
+    method = SftMethod(model, data, data[:4], stage, settings, seed=1)
     learn(weights, method, stage, folder, settings=settings, progress=Silent(), on_step=on_step)
     weights.finish()
     return {name: value.clone() for name, value in model.state_dict().items()}, figures

@@ -42,10 +42,20 @@ def test_nothing_is_padded() -> None:
 def test_exactly_the_completion_tokens_are_learnt_each_from_the_token_before() -> None:
     for lesson in lessons(5):
         batch = make_batch([lesson, *lessons(3, seed=7)])
-        place = batch.lessons.index(lesson)
-        rows = batch.rows_R[batch.spans[place]]
-        assert batch.labels_R[batch.spans[place]].tolist() == list(lesson.completion)
-        assert batch.packed.ids_N[rows].tolist() == [lesson.prompt[-1], *lesson.completion[:-1]]
+        before = batch.lessons[: batch.lessons.index(lesson)]
+        first = sum(len(other.completion) for other in before)
+        span = slice(first, first + len(lesson.completion))
+        assert batch.labels_R[span].tolist() == list(lesson.completion)
+        assert batch.packed.ids_N[batch.rows_R[span]].tolist() == [lesson.prompt[-1], *lesson.completion[:-1]]
+
+
+def test_a_token_without_weight_gets_no_row() -> None:
+    batch = make_batch([Lesson((5, 6), (7, 8, 9, 1), "teacher", ce=(1, 0, 0, 1), kl=(0, 0, 2, 0))], scale=0.5)
+    assert batch.labels_R.tolist() == [7, 9, 1]
+    assert batch.places == ((0, 2, 3),)
+    assert batch.ce_R.tolist() == [0.5, 0, 0.5]
+    assert batch.kl_R.tolist() == [0, 1, 0]
+    assert batch.pg_R.tolist() == [0, 0, 0]
 
 
 def test_cross_entropy_on_the_students_own_text_is_refused() -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from cornue.records.errors import BadInput, CheckFailed
 from cornue.train.loop import Settings, learning_rate
+from cornue.train.weights import Weights
 
 from .conftest import lessons, sft, tiny_model, train
 
@@ -128,3 +129,15 @@ def test_a_step_reports_its_figures(tmp_path: Path) -> None:
     assert figures[0]["tokens"] > 0
     assert 0 < figures[0]["share_of_peak"] < 1
     assert sum(f["tokens"] for f in figures) == 2 * sum(map(len, lessons()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_untied_head_learns_in_every_number_type(dtype: torch.dtype) -> None:
+    model = tiny_model(tied=False)
+    weights = Weights(model, sft(), dtype)
+    head = model.get_output_embeddings().weight
+    before = weights.values()["lm_head.weight"].clone()
+    weights.add_gradient(head, torch.ones_like(head))
+    weights.add_gradient(head, torch.ones_like(head))
+    weights.step(0.01, clip=1.0)
+    torch.testing.assert_close(weights.values()["lm_head.weight"], before - 0.01)

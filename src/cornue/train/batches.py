@@ -34,8 +34,9 @@ class Lesson:
         ce: weight of cross-entropy on each completion token; empty learns nothing by it.
         kl: weight of the divergence on each completion token; empty likewise.
         pg: weight (advantage) of the policy gradient on each completion token; empty likewise.
+        sampler: log-probability of each completion token when it was drawn, where a policy gradient needs it.
+        targets: the teacher's distributions at the completion tokens, in a method's own form.
         name: which prompt and sample this is.
-        targets: what a method keeps for the completion tokens, such as the teacher's distributions.
 
     Raises:
         BadInput: cross-entropy on the student's own text, which teaches it nothing but confidence; an empty prompt; or
@@ -48,8 +49,9 @@ class Lesson:
     ce: tuple[float, ...] = ()
     kl: tuple[float, ...] = ()
     pg: tuple[float, ...] = ()
-    name: str = ""
+    sampler: tuple[float, ...] = ()
     targets: Any = field(default=None, repr=False)
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.author == "student" and any(self.ce):
@@ -68,9 +70,14 @@ class Lesson:
                 words(en=f"{self.name}: an empty prompt or completion", fr=f"{self.name} : question ou réponse vide"),
                 words(en="remove this example", fr="retirez cet exemple"),
             )
-        for weights in (self.ce, self.kl, self.pg):
+        for weights in (self.ce, self.kl, self.pg, self.sampler):
             if weights and len(weights) != len(self.completion):
                 raise ValueError(f"{self.name}: {len(weights)} weights for {len(self.completion)} tokens")
+
+    def learnt(self) -> tuple[int, ...]:
+        """Which completion tokens have any weight."""
+        weights = [own for own in (self.ce, self.kl, self.pg) if own]
+        return tuple(place for place, own in enumerate(zip(*weights, strict=True)) if any(own))
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -82,18 +89,18 @@ class Batch:
 
     Args:
         lessons: in the order in which they lie in ``packed``.
+        places: for each lesson, which of its completion tokens are learnt; the rows follow them.
         ce_R, kl_R, pg_R: weights, already divided so that the weights of a whole step add up as its method wants.
-        spans: for each lesson, which rows are its completion.
     """
 
     lessons: tuple[Lesson, ...]
     packed: Packed
+    places: tuple[tuple[int, ...], ...]
     rows_R: Tensor
     labels_R: Tensor
     ce_R: Tensor
     kl_R: Tensor
     pg_R: Tensor
-    spans: tuple[slice, ...]
 
     @property
     def tokens(self) -> int:
@@ -102,30 +109,33 @@ class Batch:
 
 
 def make_batch(lessons: Sequence[Lesson], scale: float = 1.0, device: torch.device | str = "cpu") -> Batch:
-    """Pack lessons and gather their weights, each times ``scale``; rows of all completion tokens, learnt or not."""
+    """Pack lessons and gather their weights, each times ``scale``; tokens without any weight get no row."""
     packed = pack([lesson.prompt + lesson.completion for lesson in lessons], device)
     laid = tuple(lessons[index] for index in packed.order)
-    rows: list[int] = []
-    spans = []
-    for lesson, start in zip(laid, packed.starts, strict=True):
-        first = start + len(lesson.prompt) - 1
-        spans.append(slice(len(rows), len(rows) + len(lesson.completion)))
-        rows.extend(range(first, first + len(lesson.completion)))
+    places = tuple(lesson.learnt() for lesson in laid)
+    rows_R = torch.tensor(
+        [
+            start + len(lesson.prompt) - 1 + place
+            for lesson, start, learnt in zip(laid, packed.starts, places, strict=True)
+            for place in learnt
+        ],
+        dtype=torch.long,
+        device=device,
+    )
 
-    def gather(name: str) -> Tensor:
-        values = [v for lesson in laid for v in getattr(lesson, name) or (0.0,) * len(lesson.completion)]
+    def gather(weights: Sequence[Sequence[float]]) -> Tensor:
+        values = [own[place] if own else 0.0 for own, learnt in zip(weights, places, strict=True) for place in learnt]
         return torch.tensor(values, dtype=torch.float32, device=device) * scale
 
-    rows_R = torch.tensor(rows, dtype=torch.long, device=device)
     return Batch(
         lessons=laid,
         packed=packed,
+        places=places,
         rows_R=rows_R,
         labels_R=packed.ids_N[rows_R + 1],
-        ce_R=gather("ce"),
-        kl_R=gather("kl"),
-        pg_R=gather("pg"),
-        spans=tuple(spans),
+        ce_R=gather([lesson.ce for lesson in laid]),
+        kl_R=gather([lesson.kl for lesson in laid]),
+        pg_R=gather([lesson.pg for lesson in laid]),
     )
 
 

@@ -1,11 +1,11 @@
 """The one training loop. It asks a method what a step learns from, learns it, and knows nothing else of the method.
 
-A step: the method plans batches; each runs through the body of the student; the method's objective turns the hidden
-states of the learnt rows, and the head, into a loss and its gradients in one pass (logits of all rows are never held);
-the gradients of all batches move the weights. Everything is a function of (start, data, seed, step), so a run that was
-killed goes on to the same weights. It chooses no data and judges nothing.
+A step: the method plans batches and names objectives; each batch runs through the body of the student; ``losses`` turns
+the hidden states of the learnt rows, and the head, into a loss and its gradients in one pass (logits of all rows are
+never held); the gradients of all batches move the weights. Everything is a function of (start, data, seed, step), so a
+run that was killed goes on to the same weights. It chooses no data and judges nothing.
 
-Shapes: R learnt rows of a batch, N tokens of it, H hidden size, V vocabulary.
+Shapes: R learnt rows of a batch, H hidden size, V vocabulary, O objectives.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from cornue.models.arithmetic import DType
+from cornue.models.head import Head
 from cornue.models.packed import hidden_states
 from cornue.records.errors import CheckFailed
 from cornue.records.progress import Progress
@@ -31,6 +32,8 @@ from cornue.records.words import words
 from cornue.seal.write import new_folder, remove_folder, write_text
 from cornue.train import checkpoint
 from cornue.train.batches import Batch
+from cornue.train.losses import Outcome, fused
+from cornue.train.objectives import Objective
 from cornue.train.weights import Weights
 
 Figures = dict[str, float]
@@ -53,23 +56,6 @@ class Settings:
     threads: int = 0
 
 
-@dataclass(frozen=True)
-class Loss:
-    """A loss summed over rows, and its gradients.
-
-    Args:
-        value: the loss.
-        hidden_RH: its gradient by the hidden states.
-        head_VH: its gradient by the head's weight.
-        figures: sums over rows, shown and logged; summed over the batches of a step.
-    """
-
-    value: float
-    hidden_RH: Tensor
-    head_VH: Tensor | None
-    figures: Figures = field(default_factory=dict)
-
-
 class Method(Protocol):
     """What differs between methods."""
 
@@ -79,8 +65,11 @@ class Method(Protocol):
     def plan(self, step: int) -> Sequence[Batch]:
         """The batches of a step, whose weights are already divided by what the method divides by."""
 
-    def loss(self, hidden_RH: Tensor, batch: Batch) -> Loss:
-        """The loss of a batch and its gradients, in one pass."""
+    def objectives(self, batch: Batch) -> Mapping[str, Objective]:
+        """The summands of a batch's loss, by the names under which they are logged."""
+
+    def look(self, batch: Batch, found: Outcome) -> Figures:
+        """More figures of a batch, as means over its rows; they change nothing."""
 
     def validate(self) -> float:
         """How well the student does on validation data; lower is better."""
@@ -166,13 +155,14 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
     start = time.perf_counter()
     batches = method.plan(step)
     planned = time.perf_counter()
-    total, sums, operations = 0.0, dict[str, float](), 0.0
+    sums, means, rows, operations = Counter[str](), Counter[str](), 0, 0.0
     for batch in batches:
-        loss = _learn_batch(weights, method, batch)
-        total += loss.value
+        parts, shown = _learn_batch(weights, method, batch)
+        sums.update(parts)
+        means.update({name: value * len(batch.rows_R) for name, value in shown.items()})
+        rows += len(batch.rows_R)
         operations += count_operations(weights, batch)
-        for name, value in loss.figures.items():
-            sums[name] = sums.get(name, 0.0) + value
+    total = math.fsum(sums.values())
     rate = learning_rate(stage, step, method.steps)
     norm = weights.step(rate, stage.clip)
     if not (math.isfinite(total) and math.isfinite(norm)):
@@ -193,6 +183,7 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
         "step": step + 1,
         "loss": total,
         **sums,
+        **{name: value / rows for name, value in means.items()},
         "gradient_norm": norm,
         "learning_rate": rate,
         "tokens": tokens,
@@ -202,14 +193,19 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
     }
 
 
-def _learn_batch(weights: Weights, method: Method, batch: Batch) -> Loss:
-    """Forward, loss and backward of one batch; the gradients stay in the weights."""
+def _learn_batch(weights: Weights, method: Method, batch: Batch) -> tuple[Figures, Figures]:
+    """Forward, loss and backward of one batch; the gradients stay in the weights. Returns summands, and means."""
+    head = Head.of(weights.model)
+    objectives = method.objectives(batch)
     hidden_RH = hidden_states(weights.model, batch.packed)[batch.rows_R]
-    loss = method.loss(hidden_RH.detach(), batch)
-    if loss.head_VH is not None:
-        weights.add_gradient(weights.model.get_output_embeddings().weight, loss.head_VH)
-    torch.autograd.backward(hidden_RH, loss.hidden_RH.to(hidden_RH.dtype))
-    return loss
+    found = fused(hidden_RH.detach(), head, list(objectives.values()), gradients=True)
+    for param, gradient in ((head.weight_VH, found.weight_VH), (head.bias_V, found.bias_V)):
+        if param is not None and gradient is not None:
+            weights.add_gradient(param, gradient)
+    if found.hidden_RH is not None:
+        torch.autograd.backward(hidden_RH, found.hidden_RH)
+    shown = {"entropy": float(found.figures.entropy), **method.look(batch, found)}
+    return dict(zip(objectives, found.sums_O.tolist(), strict=True)), shown
 
 
 def count_operations(weights: Weights, batch: Batch) -> float:

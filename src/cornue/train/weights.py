@@ -47,6 +47,7 @@ class Weights:
             for name, param in self.moving.items():
                 hooks: Any = param
                 hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
+        self._master_of = {param: self.masters[name] for name, param in self.moving.items()}
         matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
         vectors = [weight for weight in self.masters.values() if weight.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -97,8 +98,9 @@ class Weights:
 
     def add_gradient(self, param: Tensor, gradient: Tensor) -> None:
         """Add a gradient that was computed outside of autograd; a weight that stays as it is ignores it."""
-        if param.requires_grad:
-            param.grad = gradient.to(param.dtype) if param.grad is None else param.grad.add_(gradient)
+        master = self._master_of.get(param)
+        if master is not None:
+            master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
 
     def finish(self) -> None:
         """Leave a plain fp32 model: low-rank updates are folded into their matrices."""
