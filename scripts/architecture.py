@@ -26,10 +26,10 @@ ROOMS = (
     *("privacy", "sources", "models"),
     *("capture", "verify", "curate", "train", "evaluate"),
     *("report", "pack", "audit", "serve"),
-    *("plan", "doctor", "pipeline", "cli"),
+    *("plan", "doctor", "pipeline", "screen", "cli"),
 )
 STEPS = ("capture", "verify", "curate", "train", "evaluate", "pack")
-ROOF = ("plan", "doctor", "pipeline", "cli")
+ROOF = ("plan", "doctor", "pipeline", "screen", "cli")
 
 HEAVY = ("torch", "transformers")
 # Import names that differ from the name of their package.

