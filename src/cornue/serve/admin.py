@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cornue.records.errors import BadInput
+from cornue.serve.door import read_form
 from cornue.serve.errors import Refusal
 from cornue.serve.keys import DAY, Role
 
@@ -75,8 +76,6 @@ class Admin:
         return RedirectResponse("/admin#contests", 303)
 
     async def _form(self, request: Request) -> dict[str, Any]:
-        from cornue.serve.pages import read_form
-
         return {name: str(value) for name, value in (await read_form(request, self.pages.settings)).items()}
 
     def _page(self, request: Request, created: str = "") -> Response:

@@ -6,9 +6,11 @@ It decides who somebody is, not what they may ask. No address, no key and no con
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import FormData, Headers, MutableHeaders
+from starlette.formparsers import FormParser
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -121,6 +123,16 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     except TimeoutError:
         raise Refusal(408, "The request did not arrive in time.", "slow_request") from None
     return bytes(data)
+
+
+async def read_form(request: Request, settings: Settings) -> FormData:
+    """The fields of a form, within the limits of size and time."""
+    data = await read_body(request, settings)
+
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield data
+
+    return await FormParser(request.headers, once()).parse()
 
 
 class Door:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.datastructures import FormData
-from starlette.formparsers import FormParser
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,13 +23,13 @@ from cornue.records.digests import digest_file
 from cornue.serve.admin import Admin
 from cornue.serve.api import EventResponse, WorkResponse
 from cornue.serve.desk import Chunk, Desk, End, Job, Waiting
-from cornue.serve.door import COOKIE, Door, read_body
+from cornue.serve.door import COOKIE, Door, read_body, read_form
 from cornue.serve.errors import Refusal
 from cornue.serve.keys import SESSION_SECONDS, Caller, Keys
 from cornue.serve.lookup import look_up
 from cornue.serve.orders import CHARACTERS_PER_TOKEN, Order, order_from
 from cornue.serve.record import Record
-from cornue.serve.settings import Settings, default_title
+from cornue.serve.settings import default_title
 from cornue.serve.sign_in import OpenId
 from cornue.serve.texts import LANGUAGES, Words
 from cornue.serve.view import AnswerView, view_answer
@@ -338,16 +336,6 @@ CLIENT_WORDS = (
     "copy",
     "copied",
 ) + ("retry", "edit", "delete", "no_conversations", "contest_thanks", "contest_follow")
-
-
-async def read_form(request: Request, settings: Settings) -> FormData:
-    """The fields of a form, within the limits of size and time."""
-    data = await read_body(request, settings)
-
-    async def once() -> AsyncGenerator[bytes, None]:
-        yield data
-
-    return await FormParser(request.headers, once()).parse()
 
 
 def day(moment: float) -> str:

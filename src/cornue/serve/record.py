@@ -7,6 +7,7 @@ and the page says how the reader does it alone.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from cornue.ledger.ledger import Entry, totals
+from cornue.records.digests import digest_file
+from cornue.seal.manifest import Manifest
 from cornue.serve.curves import curve
 from cornue.serve.door import REPORT_POLICY
 from cornue.serve.errors import Refusal
@@ -25,6 +28,17 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 500
 MOST_LINES = 50_000
 AXES = ("step", "tokens", "seconds")
+STEPS = ("capture", "verify", "curate", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a pack's making."""
+
+    kind: str
+    digest: str
+    files: int
+    facts: list[tuple[str, Any]]
 
 
 class Record:
@@ -51,7 +65,7 @@ class Record:
             request,
             "record.html",
             report=bool(folder and (folder / "report.html").is_file()),
-            lineage=steps(read_json(folder / "lineage.json")) if folder else [],
+            lineage=read_lineage(folder) if folder else [],
             entries=[(entry.act, entry.room, sorted(entry.numbers.items())) for entry in entries[:MOST_ENTRIES]],
             totals=sorted(totals(entries).items()),
             contests=[row for row in contests if row[2]][:50],
@@ -108,30 +122,18 @@ def read_ledger(path: Path) -> list[Entry]:
     return entries
 
 
-def read_json(path: Path) -> Any:
-    """A file of JSON; None where it is missing or damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def steps(lineage: Any) -> list[tuple[str, str]]:
-    """The steps of a lineage in words and digests, in their order, whatever their depth."""
-    found: list[tuple[str, str]] = []
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(inner, f"{path} · {key}" if path else str(key))
-        elif isinstance(value, list):
-            for place, inner in enumerate(value):
-                walk(inner, f"{path} {place + 1}")
-        elif value not in (None, ""):
-            found.append((path.replace("_", " "), str(value)))
-
-    walk(lineage, "")
-    return found[:300]
+def read_lineage(folder: Path) -> list[Step]:
+    """The steps of a pack's making in their order, from the manifests that it carries; what is missing is left out."""
+    found = []
+    for kind in STEPS:
+        path = folder / "lineage" / f"{kind}.json"
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        facts = [(name.replace("_", " "), value) for name, value in manifest.facts.items() if _is_plain(value)]
+        found.append(Step(kind, digest_file(path), len(manifest.files), facts))
+    return found
 
 
 def read_series(path: Path) -> dict[str, list[tuple[float, float]]]:
@@ -166,3 +168,7 @@ def _lines(path: Path) -> list[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and value != ""

@@ -14,9 +14,12 @@ import uvicorn
 
 from cornue.models.engine import Engine
 from cornue.models.gguf_file import read_gguf
+from cornue.pack.open import open_pack
 from cornue.records.digests import digest_file
 from cornue.records.errors import BadInput, CheckFailed, Refused
 from cornue.records.words import words
+from cornue.seal.keys import KeyRing, trusted_folder
+from cornue.seal.sign import verify_folder
 from cornue.serve.app import create_app
 from cornue.serve.settings import Offer, Settings
 from cornue.serve.upstream import Elsewhere, OwnEngine, Upstream
@@ -26,19 +29,31 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 GRACE = 5
 
 
-def offer_of(target: Path, sha256: str = "", unverified: bool = False, table: Path | None = None) -> tuple[Offer, Path]:
+def offer_of(
+    target: Path,
+    sha256: str = "",
+    unverified: bool = False,
+    table: Path | None = None,
+    trusted: Path | None = None,
+    signatures: int = 0,
+) -> tuple[Offer, Path]:
     """What a pack or a GGUF file offers, and the file that the engine loads.
 
     Args:
         sha256: the digest that a GGUF file must have; without it the file is unverified.
         unverified: serve it all the same, under a banner that says so.
         table: a register in place of the pack's own.
+        trusted: folder of the keys that the administrator trusts; by default this user's.
+        signatures: how many of them must have signed the pack; 0 asks for an intact manifest only.
 
     Raises:
         CheckFailed: a seal or a digest does not hold.
         Refused: nothing vouches for the file, and nobody insisted.
     """
-    offer, file = _from_pack(target, unverified) if target.is_dir() else _from_file(target, sha256, unverified)
+    if target.is_dir():
+        offer, file = _from_pack(target, unverified, KeyRing.read(trusted or trusted_folder()), signatures)
+    else:
+        offer, file = _from_file(target, sha256, unverified)
     read_gguf(file)
     return (replace(offer, table=Register.open(table)) if table else offer), file
 
@@ -57,6 +72,7 @@ def serve(
     Raises:
         Refused: it would stand open to a network.
     """
+    os.environ.setdefault("CORNUE_LANG", offer.language)
     if host not in LOOPBACK and settings.open_to_all:
         raise Refused(
             words(
@@ -99,16 +115,16 @@ def elsewhere(url: str, key_env: str = "", model: str = "", salts: bool = False)
     return Elsewhere(url, os.environ.get(key_env, "") if key_env else "", model, salts)
 
 
-def _from_pack(folder: Path, unverified: bool) -> tuple[Offer, Path]:
-    from cornue.pack.open import open_pack
-
-    try:
-        pack = open_pack(folder)
-        fault = ""
-    except CheckFailed as error:
-        if not unverified:
-            raise
-        pack, fault = open_pack(folder, check=False), error.message
+def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int) -> tuple[Offer, Path]:
+    finding = verify_folder(folder, ring, max(1, signatures))
+    fault = finding.reason if finding.value == "false" or (signatures and finding.value != "verified") else ""
+    if fault and not unverified:
+        raise CheckFailed(
+            words(en=f"The seal of {folder} is {finding.value}: {fault}.", fr=f"Sceau de {folder} : {fault}."),
+            words(en="Fetch the pack again, or ask its maker.", fr="Récupérez le paquet à nouveau, ou demandez."),
+        )
+    # The manifest has just been compared with every byte.
+    pack = open_pack(folder, check=False)
     facts = pack.facts
     offer = Offer(
         name=facts.name,
@@ -122,6 +138,7 @@ def _from_pack(folder: Path, unverified: bool) -> tuple[Offer, Path]:
         model_digest=facts.model_digest,
         table=pack.register(),
         folder=folder,
+        seal=f"{finding.value}: {finding.reason}",
         unverified=fault,
     )
     return offer, pack.served_file

@@ -40,6 +40,8 @@ class Offer:
     """Questions that the page offers to someone who does not know what to ask."""
     folder: Path | None = None
     """The pack; None for a GGUF file or an address."""
+    seal: str = ""
+    """What the check of manifest and signatures found, in a sentence; empty for what has no seal."""
     unverified: str = ""
     """Why the seal does not hold; shown on every page and in every response header. Empty when it holds."""
 

@@ -195,6 +195,20 @@ TEXTS: dict[str, tuple[str, str]] = {
     "finished": ("finished", "terminé"),
     "step": ("step", "pas"),
     "last_value": ("last", "dernier"),
+    "is_completed": ("completed", "achevées"),
+    "is_interrupted": ("interrupted", "interrompues"),
+    "is_failed": ("failed", "échouées"),
+    "is_refused": ("refused", "refusées"),
+    "is_total": ("in all", "en tout"),
+    "is_answers": ("answers", "réponses"),
+    "is_idle": ("idle", "au repos"),
+    "step_capture": ("The teacher was asked", "Le professeur a été interrogé"),
+    "step_verify": ("Its answers were judged", "Ses réponses ont été jugées"),
+    "step_curate": ("What to learn from was chosen", "Les exemples ont été choisis"),
+    "step_train": ("The student learnt", "L'élève a appris"),
+    "step_evaluate": ("The student was measured", "L'élève a été évalué"),
+    "files": ("{n} files", "{n} fichiers"),
+    "details": ("Details", "Détails"),
     # Administration
     "admin": ("Administration", "Administration"),
     "keys": ("Access keys", "Clés d'accès"),
@@ -213,6 +227,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "no_contests": ("None.", "Aucune."),
 }
 
+FRENCH_NAMES = {
+    "id": "numéro", "created": "demandé", "ended": "répondu", "place": "rang", "model": "modèle",
+    "model_digest": "empreinte du modèle", "register_digest": "empreinte du registre", "promise": "promesse",
+    "finish": "fin", "sampling": "tirage", "tokens": "jetons", "seconds": "secondes", "energy": "énergie",
+    "money": "argent", "emissions": "émissions", "digests": "empreintes", "prompt": "question", "how": "comment",
+    "completion": "réponse", "waiting": "attente", "first": "premier mot", "answering": "rédaction",
+    "value": "valeur", "unit": "unité", "low": "au moins", "high": "au plus", "source": "source", "salt": "sel",
+    "answer": "réponse", "reason": "raison", "temperature": "température", "max_tokens": "longueur maximale",
+}
+
 
 class Words:
     """The texts of one language; ``words("key", n=3)`` fills in what varies."""
@@ -225,3 +249,8 @@ class Words:
         """The text under a key."""
         text = TEXTS[key][self._place]
         return text.format(**values) if values else text
+
+    def name(self, field: str) -> str:
+        """A field of a receipt in words."""
+        plain = field.replace("_", " ")
+        return FRENCH_NAMES.get(field, plain) if self.language == "fr" else plain
