@@ -1,7 +1,7 @@
 """What needs no model: the answers that a clerk with a list of training questions would give.
 
 ``nearest`` repeats the kept answer to the most similar training question; ``always_declines`` says that the register
-does not know. A teacher that does not beat them is not worth asking. Similarity is the cosine of character trigram counts.
+does not know. A teacher that does not beat them is not worth asking. Similar means: the cosine of character trigrams.
 """
 
 from __future__ import annotations

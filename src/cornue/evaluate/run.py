@@ -16,7 +16,7 @@ from typing import Any
 from cornue.evaluate.answers import answer_all
 from cornue.evaluate.baselines import always_declines, nearest
 from cornue.evaluate.statistics import paired, share
-from cornue.models.export import export_gguf
+from cornue.models.export import Kind, export_gguf
 from cornue.models.sample import generate
 from cornue.models.student import Student
 from cornue.records.progress import Progress
@@ -161,7 +161,7 @@ def compare_answerers(
 def _agreement(
     recipe: Recipe,
     student: Student,
-    files: Mapping[str, Path],
+    files: Mapping[Kind, Path],
     prompts: Sequence[Prompt],
     partial: Path,
     progress: Progress,

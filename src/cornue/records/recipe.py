@@ -85,6 +85,8 @@ class Teacher(Model):
     """Requests in flight at once. One slot gives the same bytes again; several are faster."""
     context: int = 2048
     """Context window per request, in tokens."""
+    licence_reason: str = ""
+    """Why this teacher may be used where its licence says no or is not known; goes on the record."""
 
 
 class Student(Model):
@@ -364,5 +366,4 @@ def _known_keys(place: list[Any], data: dict[str, Any]) -> list[str]:
         stage = stages[place[1]] if isinstance(stages, list) and len(place) > 1 and isinstance(place[1], int) else {}
         return list(methods.get(stage.get("method", ""), Stage).model_fields)
     field = Recipe.model_fields.get(str(place[0]))
-    section = field.annotation if field else None
-    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+    return list(getattr(field.annotation, "model_fields", ())) if field else []

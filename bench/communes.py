@@ -1,0 +1,105 @@
+"""What a right answer costs: student and teacher on the same held-out questions, on one machine, in one run.
+
+Both answer through llama.cpp, one slot each, on the same threads, in alternating blocks; the teacher's schema and
+examples stay in its cache, so that only the question is read anew. Core-seconds are the engine's own. It judges by the
+verifier of the recipe and changes nothing in the run.
+
+Run it with ``make bench-communes`` after ``make demo``; the teacher's file is assembled by ``scripts/assemble_teacher.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import results
+from cornue.capture.teacher import instructed, read_instructions
+from cornue.evaluate.statistics import paired, share
+from cornue.models.engine import Engine, Request
+from cornue.models.gguf_file import read_gguf
+from cornue.pack.open import open_pack
+from cornue.pipeline import Job
+from cornue.records.samples import Prompt, Sample
+from cornue.seal.tables import read_records
+from cornue.verify.run import make_verifier
+
+TEACHER = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
+BLOCK = 10
+
+
+def main() -> int:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--questions", type=int, default=100, help="how many held-out questions, half of them unseen forms"
+    )
+    parser.add_argument("--recipe", type=Path, default=results.ROOT / "recipes" / "communes.toml")
+    options = parser.parse_args()
+    job = Job.read(options.recipe)
+    run = results.ROOT / "runs" / job.name
+    pack = open_pack(run / "6-pack")
+    prompts = [prompt for prompt in read_records(pack.folder / "evaluation" / "prompts.parquet", Prompt)]
+    unseen = sorted((prompt for prompt in prompts if prompt.stratum == "unseen"), key=lambda prompt: prompt.id)
+    chosen = unseen[: options.questions]
+    register = job.register
+    verifier = make_verifier(job.recipe.verify, job.base, register)
+    schema = register.schema if register else ""
+    instructions = read_instructions(job.file(job.recipe.teacher.instructions), schema)
+    teacher_file = results.ROOT / ".cache" / "models" / TEACHER
+    found: dict[str, list[bool]] = {"student": [], "teacher": []}
+    spent = {"student": 0.0, "teacher": 0.0}
+    tokens = {"student": 0, "teacher": 0}
+    with Engine(pack.served_file, slots=1, context=1024) as student, Engine(teacher_file, context=1280) as teacher:
+        warm = teacher.render(instructed(chosen[0], instructions))
+        teacher.complete(warm, max_tokens=1)
+        student.complete(student.render([{"role": "user", "content": "?"}]), max_tokens=1)
+        for begin in range(0, len(chosen), BLOCK):
+            for name, engine in (("student", student), ("teacher", teacher)):
+                before = engine.cpu_seconds()
+                for prompt in chosen[begin : begin + BLOCK]:
+                    own = [message.model_dump() for message in prompt.messages]
+                    messages = instructed(prompt, instructions) if name == "teacher" else own
+                    answer = engine.ask(Request(engine.render(messages), max_tokens=120))
+                    tokens[name] += answer.completion_tokens
+                    sample = Sample(prompt_id=prompt.id, text=answer.text, finish=answer.finish)
+                    found[name].append(verifier.judge(prompt, sample).value == "correct")
+                spent[name] += engine.cpu_seconds() - before
+            print(json.dumps({name: [sum(found[name]), round(spent[name], 1)] for name in found}), flush=True)
+    return report(found, spent, tokens, read_gguf(pack.served_file).parameters, read_gguf(teacher_file).parameters)
+
+
+def report(
+    found: dict[str, list[bool]], spent: dict[str, float], tokens: dict[str, int], small: int, large: int
+) -> int:
+    """Tables, bars and files."""
+    rows: list[dict[str, Any]] = []
+    for name in found:
+        right = sum(found[name])
+        rows.append(
+            {
+                "who": name,
+                **share(right, len(found[name])),
+                "core_seconds": spent[name],
+                "core_seconds_per_answer": spent[name] / len(found[name]),
+                "core_seconds_per_right_answer": spent[name] / max(1, right),
+                "completion_tokens": tokens[name],
+            }
+        )
+    by_name = {row["who"]: row for row in rows}
+    per_right = "core_seconds_per_right_answer"
+    ratio = by_name["student"][per_right] / by_name["teacher"][per_right]
+    pair = paired(found["student"], found["teacher"])
+    bars = [
+        results.bar("student's share of the teacher's accuracy", pair["ratio"] or 0.0, 0.95),
+        results.bar("core-seconds per right answer, student / teacher", ratio, 0.2, at_most=True),
+        results.bar("parameters, student / teacher", small / large, 0.2, at_most=True),
+    ]
+    results.write("bench-communes", {"answerers": rows, "paired": pair, "ratio": ratio}, bars)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
