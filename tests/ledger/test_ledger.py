@@ -164,7 +164,7 @@ def test_a_writer_killed_at_any_moment_loses_no_finished_act(tmp_path: Path) -> 
         assert check_ledger(path) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(place=st.integers(min_value=0), byte=st.integers(min_value=0, max_value=255))
 def test_no_single_byte_can_be_changed_unseen(path: Path, place: int, byte: int) -> None:
     whole = path.read_bytes()

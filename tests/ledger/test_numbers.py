@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cornue.ledger.numbers import Number, add_up, counted, declared, estimated, measured
@@ -29,6 +29,7 @@ def test_an_interval_holds_its_value() -> None:
         estimated(5, "J", "model", low=6, high=7)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(NUMBERS, max_size=8))
 def test_the_parts_of_a_total_add_up_to_it(numbers: list[Number]) -> None:
     totals = add_up({"energy": number} for number in numbers)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cornue.ledger.numbers import add_up, estimated, measured
@@ -99,6 +99,7 @@ def test_without_a_saving_there_is_no_break_even() -> None:
     assert serving_break_even(100.0, 1.0, 1.5) is None
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1, 1e9), st.floats(1, 1e6), st.floats(1e-3, 1e6))
 def test_at_the_break_even_both_ways_cost_the_same(teacher: float, distilled: float, saved: float) -> None:
     reuses = break_even(teacher, distilled + saved, distilled)

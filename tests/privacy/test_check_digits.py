@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cornue.privacy.check_digits import find_identifiers
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=40, deadline=None)
 GAPS = st.sampled_from(["", " ", ".", "-", "\u00a0", "\u202f", " - ", "\u200b", "\n"])
 
 
@@ -107,4 +107,4 @@ def test_any_text_can_be_searched(text: str) -> None:
 
 
 def test_a_long_text_of_digits_is_searched_in_time() -> None:
-    assert isinstance(find_identifiers("FR76 " * 20_000 + "1 " * 20_000), list)
+    assert isinstance(find_identifiers("FR76 " * 4_000 + "1 " * 4_000), list)

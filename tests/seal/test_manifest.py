@@ -130,7 +130,7 @@ def test_the_first_problem_is_said_and_the_others_counted(folder: Path) -> None:
         require_manifest(folder)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     noise=st.binary(max_size=60)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())

@@ -190,7 +190,7 @@ def test_the_format_is_that_of_openssf_model_signing(pack: Path, school: Signing
     assert names == ["a/b.txt", "a.txt", "empty", "manifest.json"]
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(place=st.integers(min_value=0), byte=st.integers(min_value=0, max_value=255))
 def test_no_changed_byte_of_a_signature_crashes_or_verifies_other_content(
     pack: Path, ring: KeyRing, place: int, byte: int
@@ -205,7 +205,7 @@ def test_no_changed_byte_of_a_signature_crashes_or_verifies_other_content(
     assert finding.digest == folder_digest(pack)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(noise=st.binary(max_size=80))
 def test_noise_as_signature_is_false(pack: Path, ring: KeyRing, noise: bytes) -> None:
     (pack / "signatures" / "noise.sig").write_bytes(noise)
