@@ -30,3 +30,15 @@ def write_small_gguf(path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny random model as llama.cpp runs it."""
+    from cornue.models.export import export_gguf
+    from cornue.models.tiny import tiny_model, tiny_tokenizer
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    tokenizer = tiny_tokenizer()
+    export_gguf(tiny_model(tokenizer), tokenizer, path)
+    return path

@@ -90,7 +90,11 @@ class Choices:
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer of the engine; ``finish`` is "error" only out of ``map``, and ``error`` then says why."""
+    """An answer of the engine; ``finish`` is "error" only out of ``map``, and ``error`` then says why.
+
+    With ``n_probs``, ``choices`` has one entry for each token id; None where the engine did not report the step, which
+    happens within a character of several tokens.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
@@ -99,7 +103,7 @@ class Completion:
     cached_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
-    choices: tuple[Choices, ...] = ()
+    choices: tuple[Choices | None, ...] = ()
     error: str = ""
 
 
@@ -118,7 +122,7 @@ class Engine:
     Args:
         path: the GGUF file.
         slots: how many completions run at once; each waits its turn for the same cores.
-        context: tokens that one slot holds, prompt and completion together.
+        context: tokens that one slot holds, prompt and completion together; rounded up to a multiple of 256.
         threads: threads for the arithmetic; None takes every core that this process may use.
         restarts: how often a dead child is replaced before a request fails.
         kv_unified: one memory for all slots instead of one for each.
@@ -370,16 +374,25 @@ class Engine:
 
 
 def _completion(answer: Mapping[str, Any]) -> Completion:
-    timings = answer.get("timings", {})
+    timings, token_ids = answer.get("timings", {}), tuple(answer.get("tokens", ()))
     return Completion(
         text=answer["content"],
-        token_ids=tuple(answer.get("tokens", ())),
+        token_ids=token_ids,
         finish="length" if answer["stop_type"] == "limit" else "stop",
         prompt_tokens=int(answer["tokens_evaluated"]),
         cached_tokens=int(timings.get("cache_n", 0)),
         completion_tokens=int(answer["tokens_predicted"]),
-        choices=tuple(_choices(step) for step in answer.get("completion_probabilities", ())),
+        choices=_aligned(token_ids, answer["completion_probabilities"]) if "completion_probabilities" in answer else (),
     )
+
+
+def _aligned(token_ids: Sequence[int], steps: Iterable[Mapping[str, Any]]) -> tuple[Choices | None, ...]:
+    """One entry for each token: a reported step belongs to the next token that is the one it drew."""
+    waiting = [_choices(step) for step in steps]
+    found: list[Choices | None] = []
+    for token in token_ids:
+        found.append(waiting.pop(0) if waiting and waiting[0].drawn == token else None)
+    return tuple(found)
 
 
 def _choices(step: Mapping[str, Any]) -> Choices:

@@ -76,10 +76,14 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """The header of a GGUF file whose parts are known to fill the file exactly."""
+    """The header of a GGUF file whose parts are known to fill the file exactly.
+
+    ``start`` is where the tensors begin: a tensor lies at ``start`` + its offset.
+    """
 
     path: Path
     bytes: int
+    start: int
     metadata: dict[str, Any]
     tensors: tuple[GgufTensor, ...]
 
@@ -174,7 +178,8 @@ def read_gguf(path: Path) -> GgufFile:
             _check_vocabulary(metadata, tensors)
             if metadata.get("split.count", 1) != 1:
                 raise ValueError("it is one part of a model in several files")
-            return GgufFile(path, len(data), metadata, tensors)
+            alignment = metadata.get("general.alignment", 32)
+            return GgufFile(path, len(data), _aligned(cursor.at, alignment), metadata, tensors)
     except (OSError, ValueError, struct.error) as error:
         reason = "it ends within its header" if isinstance(error, struct.error) else str(error)
         raise BadInput(
