@@ -26,10 +26,10 @@ ROOMS = (
     *("privacy", "sources", "models"),
     *("capture", "verify", "curate", "train", "evaluate"),
     *("report", "pack", "audit", "serve"),
-    *("plan", "doctor", "pipeline", "screen", "cli"),
+    *("pipeline", "plan", "doctor", "screen", "cli"),
 )
 STEPS = ("capture", "verify", "curate", "train", "evaluate", "pack")
-ROOF = ("plan", "doctor", "pipeline", "screen", "cli")
+ROOF = ("pipeline", "plan", "doctor", "screen", "cli")
 
 HEAVY = ("torch", "transformers")
 # Import names that differ from the name of their package.

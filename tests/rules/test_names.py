@@ -37,3 +37,8 @@ def test_a_step_has_a_command_and_a_section(step: str) -> None:
 
 def test_run_folders_are_called_after_the_steps_in_their_order() -> None:
     assert runs.STEPS == STEPS
+
+
+def test_the_order_of_the_rooms_is_told_as_it_is_checked() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```text\n")[1].split("\n```")[0]
+    assert tuple(told.replace("·", " ").split()) == ROOMS
