@@ -25,7 +25,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 # RFC 8785, appendix B: the bits of a double and its only text.
 NUMBERS = {
