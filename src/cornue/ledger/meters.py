@@ -46,7 +46,7 @@ class Meter:
 
     def __init__(self, pids: Iterable[int], rapl: Rapl, nvml: Nvml) -> None:
         self._rapl, self._nvml = rapl, nvml
-        self._watts = watts_per_core(os.environ.get(WATTS, ""))
+        self._watts = watts_per_core()
         self._watched: dict[int, tuple[ProcessReading, ProcessReading]] = {}
         self._lock = threading.Lock()
         self._peak, self._peak_before = 0, own_peak()
@@ -136,15 +136,16 @@ class Meter:
             self._sample()
 
 
-def watts_per_core(said: str = "") -> Number:
+def watts_per_core(said: str | None = None) -> Number:
     """What one busy core draws, in watts: what the user says, or the table's median with its spread.
 
     Args:
-        said: the value of ``CORNUE_WATTS_PER_CORE``, empty where it is not set.
+        said: watts as text, empty for the table; None takes ``CORNUE_WATTS_PER_CORE``.
 
     Raises:
         BadInput: it is not a positive number.
     """
+    said = os.environ.get(WATTS, "") if said is None else said
     if not said:
         return _table_watts()
     try:
