@@ -225,15 +225,15 @@ def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def too_large(measured: list[Size], allowed: list[str]) -> list[str]:
-    """What is large and not on the list of exceptions, has grown since, or need no longer be on it."""
+    """What is large and not on the list of exceptions, has outgrown it, or need no longer be on it."""
     granted = {tuple(line.split()[:2]): int(line.split()[2]) for line in allowed}
     found = []
     for size in measured:
         limit = granted.pop((size.what, size.unit), None)
         if size.large and (limit is None or size.value > limit):
             found.append(f"{size}; allowed: {limit or size.limit}")
-        elif limit is not None and size.value < limit:
-            found.append(f"{size}; large.txt says {limit}: write the smaller number, or take the line out")
+        elif limit is not None and not size.large:
+            found.append(f"{size}: no longer large; take the line out of large.txt")
     return found + [f"{what} {unit}: no longer there; take the line out of large.txt" for what, unit in granted]
 
 

@@ -84,7 +84,10 @@ def seconds_of_help(python: Path, folder: Path) -> list[str]:
 
 def run(command: list[str], folder: Path = ROOT) -> str:
     """stdout of a command that must succeed; its stderr goes through."""
-    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, cwd=folder, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"wheel: {' '.join(command[:4])} … ended with {done.returncode}")
+    return done.stdout
 
 
 if __name__ == "__main__":

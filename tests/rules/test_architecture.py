@@ -125,7 +125,7 @@ def test_sizes_count_code_and_not_docstrings(tmp_path: Path) -> None:
         (401, [], 1),
         (401, ["a.py lines 401"], 0),
         (402, ["a.py lines 401"], 1),
-        (401, ["a.py lines 500"], 1),
+        (401, ["a.py lines 500"], 0),
         (10, ["a.py lines 401"], 1),
         (10, ["b.py lines 401"], 1),
     ],
