@@ -22,10 +22,12 @@ from cornue.sources.folding import fold
 from cornue.sources.forms import Form, read_forms
 from cornue.sources.prompts import write_prompts
 from cornue.sources.register import Register
+from cornue.sources.tables import read_tables
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "communes"
+REGISTER = FOLDER / "register.sqlite.xz"
 SEED = 20260309
-TRAIN_PER_FORM, DECLINES_PER_FORM = 16, 17
+TRAIN_PER_FORM, DECLINES_PER_FORM = 15, 18
 VALIDATION_PROMPTS, KNOWN_PROMPTS, UNSEEN_PER_FORM = 180, 150, 8
 
 
@@ -56,7 +58,7 @@ def spread(expander: Expander, forms: list[Form], total: int, split: Split, stra
 def build(register: Register) -> list[Prompt]:
     """All prompts, in the order train, validation, held-out; no question comes twice."""
     forms = read_forms(FOLDER / "forms.toml")
-    expander = Expander.make(forms, register, "communes")
+    expander = Expander.make(forms, register, read_tables(REGISTER)[0])
     known = [form for form in forms.forms if not form.heldout]
     unseen = [form for form in forms.forms if form.heldout]
     prompts = read_free(FOLDER / "free.jsonl", "heldout", register)
@@ -67,7 +69,7 @@ def build(register: Register) -> list[Prompt]:
     for form in known:
         count = DECLINES_PER_FORM if form.declines else TRAIN_PER_FORM
         prompts += expander.expand(form, count, "train", "", SEED)
-    kept = {}
+    kept: dict[str, Prompt] = {}
     for prompt in prompts:
         kept.setdefault(fold(prompt.messages[0].content).rstrip(" ?.!"), prompt)
     order = {"train": 0, "validation": 1, "heldout": 2}
@@ -76,7 +78,7 @@ def build(register: Register) -> list[Prompt]:
 
 def show(prompts: list[Prompt], examples: int) -> None:
     """Counts per stratum and some examples, for a person to read."""
-    counts: Counter[tuple[str, str]] = Counter((prompt.split, prompt.stratum) for prompt in prompts)
+    counts = Counter((prompt.split, prompt.stratum) for prompt in prompts)
     declines = Counter((p.split, p.stratum) for p in prompts if (p.truth or {}).get("decline"))
     for key, count in counts.items():
         print(f"{key[0]:<11}{key[1]:<8}{count:>6} prompts, {declines[key]:>4} to decline")
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0, help="print this many random examples")
     parser.add_argument("--to", type=Path, default=FOLDER / "prompts.jsonl.xz", help="where to write")
     arguments = parser.parse_args()
-    prompts = build(Register.open(FOLDER / "register.sqlite.xz"))
+    prompts = build(Register.open(REGISTER))
     write_prompts(arguments.to, prompts)
     show(prompts, arguments.show)
     print(f"{len(prompts)} prompts, {arguments.to.stat().st_size} bytes, {digest_json([p.id for p in prompts])}")

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cornue.records.errors import BadInput
 from cornue.records.samples import Message, Prompt, Split
@@ -19,46 +19,54 @@ from cornue.records.words import words
 from cornue.sources.folding import fold
 from cornue.sources.forms import Form, Forms, Slot
 from cornue.sources.register import QueryError, Register
+from cornue.sources.tables import Cell, Table
 from cornue.sources.wording import add_typo, disguise, say_number
 
 SLOT = re.compile(r"\{(?:(?P<view>le|la|de|du|a|en|dans)_)?(?P<name>[a-z_]+?)(?:_(?P<place>\d))?\}")
 RANKING = re.compile(r"^SELECT (?:DISTINCT )?.+? (FROM .*) ORDER BY (.+?)( DESC)?(?: LIMIT (\d+))?(?: OFFSET (\d+))?$")
-MOST_ROWS = 60
+MOST_ROWS, MOST_SECONDS = 60, 30
 TRIES, TRIES_PER_PROMPT = 150, 30
-ENGLISH_SHARE = 0.15
+ENGLISH_SHARE = 0.25
 SHARED_NAMES_HELD_OUT = 4
+SOURCE = "register"
 
-Row = dict[str, str | int | None]
+Row = dict[str, Cell]
 Values = dict[str, str | int]
 
 
 @dataclass(frozen=True)
 class Expander:
-    """Forms bound to a register. ``source`` names the register in every prompt."""
+    """Forms bound to a table of a register."""
 
     forms: Forms
     register: Register
-    table: str
     rows: tuple[Row, ...]
     bearers: dict[str, Counter[str]]
     often: dict[str, frozenset[int]]
-    judged: dict[tuple[str, bool, bool], bool]
+    judged: dict[tuple[str, bool, bool], bool] = field(default_factory=dict)
+    pools: dict[tuple[frozenset[str], bool, Split], list[int]] = field(default_factory=dict)
 
     @staticmethod
-    def make(forms: Forms, register: Register, table: str) -> Expander:
-        """Reads the register's rows once."""
-        answer = register.query(f"SELECT * FROM {table} ORDER BY code_insee", rows=1 << 20, seconds=60)
-        rows = tuple(dict(zip(answer.columns, row, strict=True)) for row in answer.rows)
+    def make(forms: Forms, register: Register, table: Table) -> Expander:
+        """Binds forms to ``table``, one of the tables of ``register``."""
+        names = [column.name for column in table.columns]
+        rows = tuple(dict(zip(names, row, strict=True)) for row in table.rows)
         bearers = {
-            slot.column: Counter(fold(str(row[slot.column])) for row in rows) for slot in forms.slots.values() if slot.unique
+            slot.column: Counter(fold(str(row[slot.column])) for row in rows)
+            for slot in forms.slots.values()
+            if slot.unique
         }
         often = {}
         for slot in forms.slots.values():
             if slot.often:
-                kept = register.query(f"SELECT {slot.column} FROM {table} WHERE {slot.often}", rows=1 << 20, seconds=60)
-                names = {row[0] for row in kept.rows}
-                often[slot.column] = frozenset(place for place, row in enumerate(rows) if row[slot.column] in names)
-        return Expander(forms, register, table, rows, bearers, often, {})
+                kept = register.query(
+                    f"SELECT {slot.column} FROM {table.name} WHERE {slot.often}", rows=20_000, seconds=60
+                )
+                if kept.truncated:
+                    raise BadInput(words(f"{slot.often!r} holds too often", f"{slot.often!r} est trop souvent vrai"))
+                known = {row[0] for row in kept.rows}
+                often[slot.column] = frozenset(place for place, row in enumerate(rows) if row[slot.column] in known)
+        return Expander(forms, register, rows, bearers, often)
 
     def expand(self, form: Form, count: int, split: Split, stratum: str, seed: int) -> list[Prompt]:
         """Up to ``count`` different prompts of one form.
@@ -82,9 +90,9 @@ class Expander:
             phrasing, english = next(phrasings)
             text = self._say(phrasing, values, english, draw)
             if fold(text) not in found:
-                found[fold(text)] = Prompt.make(
-                    (Message(role="user", content=text),), truth, split=split, stratum=stratum, form=form.id, source="register"
-                )
+                asked = (Message(role="user", content=text),)
+                rest = {"split": split, "stratum": stratum, "form": form.id, "source": SOURCE}
+                found[fold(text)] = Prompt.make(asked, truth, **rest)
         if not found:
             raise BadInput(
                 words(f"form {form.id!r} has no sound filling", f"la forme {form.id!r} n'a aucun remplissage sûr"),
@@ -114,8 +122,8 @@ class Expander:
     def _pools(self, form: Form, split: Split) -> dict[str, list[list[Row]]]:
         """For each group of slots, the rows it may draw, in heaps that are equally likely."""
         used = self._used(form)
-        columns = {self.forms.slots[name].column for names in used.values() for name in names} - {""}
-        pool = [place for place, row in enumerate(self.rows) if self._allows(row, columns, form, split)]
+        columns = frozenset(self.forms.slots[name].column for names in used.values() for name in names) - {""}
+        pool = self._pool(columns, form.homonyms, split)
         return {digit: self._heaps(names, pool) for digit, names in used.items()}
 
     def _heaps(self, names: set[str], pool: list[int]) -> list[list[Row]]:
@@ -134,22 +142,37 @@ class Expander:
         heaps_of = ([self.rows[place] for place in pool if place in known], [self.rows[place] for place in pool])
         return [heap for heap in heaps_of if heap]
 
-    def _allows(self, row: Row, columns: set[str], form: Form, split: Split) -> bool:
-        heldout = self.forms.reserved["heldout"]
-        checked = columns & set(heldout) if columns <= set(heldout) else (columns & set(heldout)) | {list(heldout)[-1]}
+    def _pool(self, columns: frozenset[str], homonyms: bool, split: Split) -> list[int]:
+        """The rows of a split that forms which name these columns may draw."""
+        wanted = (columns, homonyms, split)
+        if wanted not in self.pools:
+            heldout = self.forms.reserved["heldout"]
+            named = columns & set(heldout)
+            checked = named if columns <= set(heldout) else named | {list(heldout)[-1]}
+            places = range(len(self.rows))
+            allowed = (place for place in places if self._belongs(self.rows[place], checked, split))
+            self.pools[wanted] = [
+                place for place in allowed if self._names_well(self.rows[place], columns, homonyms, split)
+            ]
+        return self.pools[wanted]
+
+    def _belongs(self, row: Row, checked: frozenset[str], split: Split) -> bool:
+        """Whether a row's reserved values put it into a split."""
+        heldout, validation = self.forms.reserved["heldout"], self.forms.reserved["validation"]
         if any((row[column] in heldout[column]) != (split == "heldout") for column in checked):
             return False
-        if split != "heldout":
-            kept = self.forms.reserved["validation"]
-            if any((row[column] in kept[column]) != (split == "validation") for column in checked & set(kept)):
-                return False
+        kept = checked & set(validation) if split != "heldout" else frozenset()
+        return not any((row[column] in validation[column]) != (split == "validation") for column in kept)
+
+    def _names_well(self, row: Row, columns: frozenset[str], homonyms: bool, split: Split) -> bool:
+        """Whether a row has people, and its name is its own, or shared where shared names are wanted."""
         if not row["population"]:
             return False
         for column in columns & set(self.bearers):
             name = fold(str(row[column]))
-            if (self.bearers[column][name] > 1) != form.homonyms:
+            if (self.bearers[column][name] > 1) != homonyms:
                 return False
-            if form.homonyms and (zlib.crc32(name.encode()) % SHARED_NAMES_HELD_OUT == 0) != (split == "heldout"):
+            if homonyms and (zlib.crc32(name.encode()) % SHARED_NAMES_HELD_OUT == 0) != (split == "heldout"):
                 return False
         return True
 
@@ -174,9 +197,9 @@ class Expander:
         if not slot.column:
             return draw.choice(slot.heldout if split == "heldout" else slot.train)
         value = row[slot.column] if row else None
-        if slot.several and value:
-            return draw.choice(str(value).split())
-        return value
+        if value is None or value == "":
+            return None
+        return draw.choice(str(value).split()) if slot.several else str(value)
 
     def _truth(self, form: Form, values: Values) -> dict[str, object] | None:
         """What is true, or None if it is empty, long, unknown or a tie."""
@@ -214,7 +237,7 @@ class Expander:
 def is_sound(register: Register, sql: str, ordered: bool, zero: bool) -> bool:
     """Whether a query's answer is there, short, fully known and free of ties."""
     try:
-        answer = register.query(sql, rows=MOST_ROWS)
+        answer = register.query(sql, rows=MOST_ROWS, seconds=MOST_SECONDS)
         if not answer.rows or answer.truncated or any(cell is None for row in answer.rows for cell in row):
             return False
         if answer.rows == ((0,),) and not zero:
@@ -224,7 +247,7 @@ def is_sound(register: Register, sql: str, ordered: bool, zero: bool) -> bool:
             return True
         # One row more than asked for shows a tie at the cut; an asked-for order needs every rank to be clear.
         rest, key, descending, limit, offset = ranking.groups()
-        group = register.query(f"SELECT {key} {rest} ORDER BY {key}{descending or ''}", rows=200)
+        group = register.query(f"SELECT {key} {rest} ORDER BY {key}{descending or ''}", rows=200, seconds=MOST_SECONDS)
     except QueryError:
         return False
     ranks = [row[0] for row in group.rows]

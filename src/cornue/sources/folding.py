@@ -7,23 +7,34 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
 LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ß": "ss", "ø": "o"})
 SEPARATORS = re.compile(r"[\s\-‐‑‒–—'’ʼ`´]+")
 SAINTS = re.compile(r"\bst(e?) ")
 LONGEST_CACHED = 80
+MOST_CACHED = 1 << 17
 LONGEST_PATTERN = 200
+GAP = "\0"  # stands for "_": folding leaves it alone, and no stored text holds it
+
+
+class _Folded(dict[str, str]):
+    """Folded forms by spelling; short ones are kept, so that sorting a register is quick."""
+
+    def __missing__(self, text: str) -> str:
+        folded = _fold(text).strip()
+        if len(text) <= LONGEST_CACHED and len(self) < MOST_CACHED:
+            self[text] = folded
+        return folded
+
+
+_FOLDED = _Folded()
 
 
 def fold(text: str) -> str:
     """The form under which a name is compared: ``fold("ST-ÉTIENNE") == fold("Saint Etienne")``."""
-    return _fold_short(text) if len(text) <= LONGEST_CACHED else _fold(text).strip()
-
-
-@lru_cache(maxsize=1 << 17)
-def _fold_short(text: str) -> str:
-    return _fold(text).strip()
+    return _FOLDED[text]
 
 
 def _fold(text: str) -> str:
@@ -36,7 +47,9 @@ def _fold(text: str) -> str:
 
 def compare(left: str, right: str) -> int:
     """-1, 0 or 1, as SQLite wants of a collation."""
-    a, b = fold(left), fold(right)
+    if left == right:
+        return 0
+    a, b = _FOLDED[left], _FOLDED[right]
     return (a > b) - (a < b)
 
 
@@ -50,16 +63,30 @@ def like(pattern: object, value: object, escape: object = None) -> int | None:
     """
     if pattern is None or value is None:
         return None
-    return int(_matches(_parse(_text(pattern), "" if escape is None else _text(escape)), fold(_text(value))))
+    matches = _matcher(_text(pattern), "" if escape is None else _text(escape))
+    return int(matches(_FOLDED[_text(value)]))
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 @lru_cache(maxsize=256)
-def _parse(pattern: str, escape: str) -> tuple[str, ...]:
-    """The folded pieces between the ``%`` signs; ``_`` stands as NUL, which folding leaves alone."""
+def _matcher(pattern: str, escape: str) -> Callable[[str], bool]:
+    """What decides for one pattern; the common shapes, begins with and contains, are quick."""
+    pieces = _pieces(pattern, escape)
+    plain = not any(GAP in piece for piece in pieces)
+    if plain and len(pieces) == 2 and not pieces[1]:
+        return lambda value: value.startswith(pieces[0])
+    if plain and len(pieces) == 3 and not pieces[0] and not pieces[2]:
+        return lambda value: pieces[1] in value
+    return lambda value: _matches(pieces, value)
+
+
+def _pieces(pattern: str, escape: str) -> tuple[str, ...]:
+    """The folded pieces between the ``%`` signs, with ``GAP`` for each ``_``."""
     if len(pattern) > LONGEST_PATTERN or len(escape) > 1:
         raise ValueError("this LIKE pattern cannot be used")
     pieces, piece, literal = [], "", False
@@ -69,13 +96,15 @@ def _parse(pattern: str, escape: str) -> tuple[str, ...]:
         elif mark == escape:
             literal = True
         elif mark == "_":
-            piece += "\0"
+            piece += GAP
         else:
             pieces.append(piece)
             piece = ""
     pieces.append(piece)
     folded = [_fold(piece) for piece in pieces]
-    return (folded[0].lstrip(), *folded[1:-1], folded[-1].rstrip()) if len(folded) > 1 else (folded[0].strip(),)
+    folded[0] = folded[0].lstrip()
+    folded[-1] = folded[-1].rstrip()
+    return tuple(folded)
 
 
 def _matches(pieces: tuple[str, ...], value: str) -> bool:
@@ -98,12 +127,19 @@ def _matches(pieces: tuple[str, ...], value: str) -> bool:
 
 
 def _agrees(piece: str, value: str, start: int) -> bool:
-    if "\0" not in piece:
+    if GAP not in piece:
         return value.startswith(piece, start)
-    return all(mark in ("\0", value[start + place]) for place, mark in enumerate(piece))
+    return all(mark in (GAP, value[start + place]) for place, mark in enumerate(piece))
 
 
 def _find(piece: str, value: str, start: int, end: int) -> int:
-    if "\0" not in piece:
+    if GAP not in piece:
         return value.find(piece, start, end)
-    return next((place for place in range(start, end - len(piece) + 1) if _agrees(piece, value, place)), -1)
+    found = _gapped(piece).search(value, start, end)
+    return found.start() if found else -1
+
+
+@lru_cache(maxsize=256)
+def _gapped(piece: str) -> re.Pattern[str]:
+    """A piece with gaps of one letter each; without repetitions a search cannot run away."""
+    return re.compile(re.escape(piece).replace(re.escape(GAP), "."), re.DOTALL)

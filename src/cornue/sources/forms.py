@@ -1,8 +1,7 @@
-"""Question forms: from a few hand-written sentences with slots to many questions with the true query of each.
+"""Question forms: hand-written sentences with slots, and the true query of each.
 
-A forms file (TOML) holds slots, reserved values and forms. Slots are filled from rows of a register or from lists; every
-query is run, and a filling is kept only if its answer is there, short and beyond doubt. The same seed gives the same
-prompts. It writes no SQL of its own and asks no model.
+It reads a forms file (TOML): slots, the values reserved for a split, and the forms themselves, with the small words of
+places beside it. It fills no slot; ``expand`` does.
 """
 
 from __future__ import annotations

@@ -53,6 +53,28 @@ class Answer:
     seconds: float
 
 
+class _Clock:
+    """Counts a query's own computing time: a busy machine must not turn a right answer into a wrong one.
+
+    The thread's clock costs a system call, so it is read only once the wall clock says that time may be over.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._start = time.thread_time()
+        self._look_again = time.monotonic() + seconds
+
+    def used(self) -> float:
+        return time.thread_time() - self._start
+
+    def is_over(self) -> bool:
+        if time.monotonic() < self._look_again:
+            return False
+        left = self._seconds - self.used()
+        self._look_again = time.monotonic() + left
+        return left <= 0
+
+
 class Register:
     """Tables that are read and never written. Safe to use from several threads; queries take turns."""
 
@@ -111,20 +133,18 @@ class Register:
             self._connection.close()
 
     def _run(self, sql: str, seconds: float, rows: int) -> Answer:
-        # The thread's own time: a busy machine must not turn a right answer into a wrong one.
-        start = time.thread_time()
-        deadline = start + seconds
-        self._connection.set_progress_handler(lambda: int(time.thread_time() > deadline), STEPS_BETWEEN_CHECKS)
+        clock = _Clock(seconds)
+        self._connection.set_progress_handler(clock.is_over, STEPS_BETWEEN_CHECKS)
         try:
             cursor = self._connection.execute(sql)
             columns = tuple(column[0] for column in cursor.description or ())
             kept, truncated = _fetch(cursor, rows)
             cursor.close()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
-            raise QueryError(_explain(error, time.thread_time() > deadline)) from error
+            raise QueryError(_explain(error)) from error
         finally:
             self._connection.set_progress_handler(None, 0)
-        return Answer(columns, kept, truncated, time.thread_time() - start)
+        return Answer(columns, kept, truncated, clock.used())
 
     def _load(self, table: Table) -> None:
         columns = ", ".join(
@@ -221,9 +241,9 @@ def _bare(name: str) -> str:
     return name if name.isidentifier() and name.isascii() else quote(name)
 
 
-def _explain(error: Exception, late: bool) -> str:
+def _explain(error: Exception) -> str:
     text = str(error)
-    if late or "interrupted" in text:
+    if "interrupted" in text:
         return words("the query took too long and was stopped", "la requête durait trop et a été arrêtée")
     if "no such" in text:
         name = text.rpartition(": ")[2]

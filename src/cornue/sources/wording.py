@@ -9,8 +9,8 @@ import random
 import re
 import unicodedata
 
-FRENCH = {2: "deux", 3: "trois", 4: "quatre", 5: "cinq", 6: "six", 7: "sept", 8: "huit", 9: "neuf", 10: "dix", 12: "douze"}
-ENGLISH = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten", 12: "twelve"}
+FRENCH = ("", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix", "onze", "douze")
+ENGLISH = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 WORD = re.compile(r"\{[^}]*\}|[^\W\d_]{6,}")
 TYPO_SHARE = 0.07
 PLAIN, NO_MARK, LOWER, NO_ACCENT, BARE = range(5)
@@ -19,9 +19,9 @@ STYLES, WEIGHTS = (PLAIN, NO_MARK, LOWER, NO_ACCENT, BARE), (54, 16, 12, 7, 11)
 
 def say_number(value: int, english: bool, draw: random.Random) -> str:
     """A number as somebody types it: ``10 000``, ``10000``, ``10.000``, ``cinq``."""
-    small = (ENGLISH if english else FRENCH).get(value)
+    names = ENGLISH if english else FRENCH
     if value < 1000:
-        return small if small and draw.random() < 0.35 else str(value)
+        return names[value] if value < len(names) and draw.random() < 0.35 else str(value)
     grouped = f"{value:,}"
     if english:
         return grouped if draw.random() < 0.6 else str(value)
