@@ -34,12 +34,11 @@ from torch import Tensor
 from cornue.models.head import Head
 from cornue.records.errors import BadInput
 from cornue.records.words import words
-from cornue.train.objectives import Dense, Labels, Linear, Objective, Sparse, part_of
+from cornue.train.objectives import LEAST_LOG, Dense, Labels, Linear, Objective, Sparse, part_of
 from cornue.train.products import Products
 
 BLOCK_BYTES = 400_000
 LEAST_FACTOR = 1e-16
-LEAST_LOG = -1e30
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,8 @@ from cornue.models.head import Head
 from cornue.train import divergence
 from cornue.train.divergence import Divergence
 
+LEAST_LOG = -1e30
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -109,7 +111,8 @@ class Sparse(Linear):
         entropy_R = self.entropy_R
         if self.tail_R is not None:
             r_R = self.tail_R.to(logs_RJ.dtype)
-            value_R -= torch.where(r_R > 0, r_R * log_rest_R, 0)
+            # Where every id of the student is an entry, the teacher's rest lies on ids that the student lacks.
+            value_R -= torch.where(log_rest_R > LEAST_LOG, r_R * log_rest_R, 0)
             if entropy_R is None:
                 entropy_R = -torch.xlogy(p_RK, p_RK).sum(-1) - torch.xlogy(r_R, r_R)
         return p_RK, value_R if entropy_R is None else value_R - entropy_R
