@@ -24,6 +24,7 @@ from cornue.capture.reader import CaptureReader, open_capture
 from cornue.ledger.ledger import Ledger
 from cornue.ledger.meters import meter
 from cornue.ledger.numbers import Number, counted
+from cornue.models.licences import may_start, may_teach, require_permission
 from cornue.records.digests import digest_file, digest_folder, digest_json
 from cornue.records.errors import BadInput, Refused
 from cornue.records.progress import Progress, Silent
@@ -98,6 +99,31 @@ class Job:
     def register(self) -> Register | None:
         """The table of ``[sources]``."""
         return Register.open(self.file(self.recipe.sources.table)) if self.recipe.sources.table else None
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The prompts that the recipe takes of its file, in the file's order.
+
+        Raises:
+            BadInput: ``take`` names a split or stratum that no prompt has.
+        """
+        found, take = read_prompts(self.file(self.recipe.sources.prompts)), self.recipe.sources.take
+        chosen = {prompt.id for prompt in found}
+        for name, most in take.items():
+            part = sorted(prompt.id for prompt in found if name in (prompt.split, f"{prompt.split}/{prompt.stratum}"))
+            if not part:
+                raise BadInput(
+                    words(
+                        en=f"[sources] take names “{name}”, and no prompt is of that part.",
+                        fr=f"[sources] take nomme « {name} », et aucune question n'en fait partie.",
+                    ),
+                    words(
+                        en="Parts are called train, validation, heldout, or heldout/STRATUM.",
+                        fr="Les parties s'appellent train, validation, heldout, ou heldout/STRATE.",
+                    ),
+                )
+            chosen -= set(part[most:])
+        return [prompt for prompt in found if prompt.id in chosen]
 
     @property
     def uses_capture(self) -> bool:
@@ -227,6 +253,7 @@ class _Journey:
             "evaluate": self.evaluate,
             "pack": self.pack,
         }
+        self._ask_licences()
         for step in STEPS[: STEPS.index(until) + 1]:
             self._respect_budget()
             steps[step]()
@@ -403,7 +430,7 @@ class _Journey:
         return [sample for sample in found if sample.prompt_id in self._captured_prompts]
 
     def _prompts(self) -> list[Prompt]:
-        return read_prompts(self.job.file(self.recipe.sources.prompts))
+        return self.job.prompts
 
     def _examples(self, split: str) -> list[Example]:
         return list(read_records(self.folder.place("curate") / f"{split}.parquet", Example))
@@ -451,6 +478,20 @@ class _Journey:
             "code": {"cornue": __version__, **_versions()},
         }
         write_text(resolved, tomli_w.dumps(content))
+
+    def _ask_licences(self) -> None:
+        """Refuse what a licence forbids; say what is not known.
+
+        Raises:
+            Refused: quoting the clause.
+        """
+        teacher, student = self.recipe.teacher, self.recipe.student
+        warnings = (
+            require_permission(may_teach(teacher.licence), teacher.licence_reason),
+            require_permission(may_start(student.licence), student.licence_reason),
+        )
+        for warning in filter(None, warnings):
+            self.sitting.say(warning)
 
     def _respect_budget(self) -> None:
         """Refuse to go on once a cap is reached.

@@ -19,7 +19,6 @@ from cornue.pipeline import Job
 from cornue.records.errors import BadInput
 from cornue.records.recipe import LogitKd, OnPolicyKd, Recipe
 from cornue.records.words import words
-from cornue.sources.prompts import read_prompts
 
 # Measured shares of the peak that each kind of work reaches; see docs/results.
 TRAINING_SHARE = 0.5
@@ -39,7 +38,7 @@ def make_plan(path: Path, fresh: bool = False) -> dict[str, Any]:
     job = Job.read(path, fresh)
     recipe = job.recipe
     files = job.files
-    prompts = read_prompts(job.file(recipe.sources.prompts))
+    prompts = job.prompts
     answers = ("teacher", may_teach(recipe.teacher.licence)), ("student", may_start(recipe.student.licence))
     warnings = [warning for _, permission in answers if (warning := require_permission(permission))]
     _same_vocabulary(job)

@@ -49,6 +49,9 @@ class Sources(Section):
 
     prompts: str
     """File of prompts (``.jsonl``, also ``.xz`` or ``.gz``), relative to the recipe."""
+    take: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Most prompts taken of a split or of a stratum of it (``train = 900``, ``"heldout/free" = 145``), by order of id,
+    which has nothing to do with their content; what is not named is taken whole."""
     table: str = ""
     """Register from which answers are read (SQLite or CSV, also compressed), relative to the recipe."""
     licence: str = "unknown"
@@ -66,6 +69,8 @@ class Model(Section):
     """Hex SHA-256 that the file must have; a model with other bytes is refused."""
     licence: str = "unknown"
     """Licence of the weights, by the name under which the licence oracle knows it."""
+    licence_reason: str = ""
+    """Why someone goes on although the licence is not known; goes on the record."""
 
 
 class Teacher(Model):

@@ -1,0 +1,107 @@
+"""The journey as a person walks it: through the command line, with a replaying teacher and the tiny student.
+
+Run: pytest tests/roof
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cornue.pack.open import open_pack
+
+
+def cornue(*words: str | Path, cwd: Path, language: str = "en") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CORNUE_LANG": language}
+    command = [sys.executable, "-m", "cornue.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(job: Path) -> None:
+    done = cornue("run", job, "--json", cwd=job.parent)
+    assert done.returncode == 0, done.stderr
+    run = job.parent / json.loads(done.stdout)["run"]
+    assert [path.name for path in sorted(run.glob("[1-6]-*"))] == [
+        "1-capture", "2-verify", "3-curate", "4-train", "5-evaluate", "6-pack",
+    ]  # fmt: skip
+    audit = cornue("audit", run / "6-pack", "--json", cwd=job.parent)
+    assert audit.returncode == 0, audit.stderr
+    assert {finding["value"] for finding in json.loads(audit.stdout)} <= {"verified", "declared"}
+    chat = cornue("chat", run / "6-pack", "Population of Ville-1?", "--json", cwd=job.parent)
+    assert json.loads(chat.stdout)["model"] == open_pack(run / "6-pack").facts.model_digest
+    again = cornue("run", job, cwd=job.parent)
+    assert again.returncode == 0 and again.stderr.count("done before") == 6
+
+
+def test_an_altered_answer_is_found_false(job: Path) -> None:
+    run = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
+    results = run / "6-pack" / "evaluation" / "results.json"
+    results.write_text(results.read_text().replace('"right":0', '"right":3').replace('"right": 0', '"right": 3'))
+    audit = cornue("audit", run / "6-pack", "--json", cwd=job.parent)
+    values = {finding["claim"]: finding["value"] for finding in json.loads(audit.stdout)}
+    assert audit.returncode == 1
+    assert values["seal"] == values["accuracy"] == "false"
+
+
+def test_a_killed_run_ends_with_the_same_model(job: Path) -> None:
+    whole = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
+    command = [sys.executable, "-m", "cornue.cli", "run", str(job), "--runs", "killed"]
+    for seconds in (4.0, 7.0):
+        process = subprocess.Popen(command, cwd=job.parent, start_new_session=True, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = cornue("run", job, "--runs", "killed", "--json", cwd=job.parent)
+    killed = job.parent / json.loads(done.stdout)["run"]
+    digests = {open_pack(run / "6-pack").facts.model_digest for run in (whole, killed)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "old, new, code, said",
+    [
+        ('licence = "apache-2.0"\n[student]', 'licence = "apache-2.0"\n[studnt]', 2, "student"),
+        ("extend = 10", "extnd = 10", 2, "extend"),
+        ('table = "towns.sqlite"', 'table = "town.sqlite"', 2, "town.sqlite"),
+        ('kind = "sql"', 'kind = "choice"', 2, "choices"),
+        ('licence = "apache-2.0"\n[student]', 'licence = "cc-by-nc-4.0"\n[student]', 3, "licen"),
+        ('method = "sft"', 'method = "sftt"', 2, "sftt"),
+    ],
+)
+def test_bad_input_is_one_sentence_with_its_code(job: Path, old: str, new: str, code: int, said: str) -> None:
+    text = job.read_text()
+    assert old in text
+    job.write_text(text.replace(old, new, 1))
+    done = cornue("run", job, cwd=job.parent)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_errors_speak_the_readers_language(job: Path) -> None:
+    done = cornue("plan", job.with_name("absent.toml"), cwd=job.parent, language="fr")
+    assert done.returncode == 2 and "recette" in done.stderr
+
+
+def test_a_damaged_answer_file_is_named(job: Path) -> None:
+    run = job.parent / json.loads(cornue("capture", job, "--json", cwd=job.parent).stdout)["run"]
+    samples = run / "1-capture" / "samples.parquet"
+    samples.write_bytes(samples.read_bytes()[:-9])
+    done = cornue("verify", job, cwd=job.parent)
+    assert done.returncode in (1, 2) and "samples.parquet" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_light() -> None:
+    code = (
+        "import sys; sys.argv = ['cornue', '--help']\n"
+        "from cornue.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "doctor" in done.stdout
