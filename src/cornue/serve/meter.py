@@ -35,7 +35,7 @@ class Counter:
         if self.watts is None:
             return measured(joules, "J", self.source)
         low, high = self.watts.lowest / self.watts.value, self.watts.highest / self.watts.value
-        return estimated(joules, "J", self.source, joules * low, joules * high)
+        return estimated(joules, "J", self.source, round(joules * low, 3), round(joules * high, 3))
 
 
 def machine_counter(engine_seconds: Callable[[], float], watts_said: str = "") -> Counter:

@@ -237,6 +237,12 @@ FRENCH_NAMES = {
     "answer": "réponse", "reason": "raison", "temperature": "température", "max_tokens": "longueur maximale",
 }
 
+FRENCH_WORDS = {
+    **{"completed": "achevé", "interrupted": "interrompu", "failed": "échoué", "measured": "mesuré"},
+    **{"estimated": "estimé", "counted": "compté", "declared": "déclaré", "batched": "en lot", "replay": "rejouable"},
+    **{"energy x price of electricity": "énergie x prix de l'électricité", "energy x grid": "énergie x réseau"},
+}
+
 
 class Words:
     """The texts of one language; ``words("key", n=3)`` fills in what varies."""
@@ -249,6 +255,10 @@ class Words:
         """The text under a key."""
         text = TEXTS[key][self._place]
         return text.format(**values) if values else text
+
+    def word(self, value: object) -> object:
+        """A value of a receipt: its few fixed words in the reader's language, all else as it stands."""
+        return FRENCH_WORDS.get(str(value), value) if self.language == "fr" else value
 
     def name(self, field: str) -> str:
         """A field of a receipt in words."""

@@ -1,0 +1,77 @@
+"""The service that is proved: over a GGUF file, or over the pretend engine at a stated pace."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from pathlib import Path
+
+import uvicorn
+
+from cornue.records.digests import digest_file
+from cornue.serve.fake import FakeEngine
+from cornue.serve.run import elsewhere, offer_of, own_engine, serve
+from cornue.serve.settings import Offer, Settings
+from cornue.sources.register import Register
+from serving.world import free_port
+
+CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\nQuimper,Finistère,63642\n"
+WORKING = "La question demande {}.\n```sql\n{}\n```"
+FIGURE = WORKING.format("un nombre", "SELECT COUNT(*) AS communes FROM communes WHERE population > 20000")
+TABLE = WORKING.format("une liste", "SELECT nom, departement, population FROM communes ORDER BY population DESC")
+
+
+def speak(messages: list[dict[str, object]]) -> str:
+    """What the pretend engine says."""
+    text = str(messages[-1]["content"])
+    if "?" in text:
+        return FIGURE if "Combien" in text else TABLE
+    return "word " * 9 + "word"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--think", default="")
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--waiting", type=int, default=64)
+    parser.add_argument("--keys-only", type=int, default=0)
+    parser.add_argument("--runs", type=Path)
+    options = parser.parse_args()
+    settings = Settings(
+        data=options.data,
+        slots=options.slots,
+        context=1024,
+        max_tokens=256,
+        waiting=options.waiting,
+        open_to_all=not options.keys_only,
+        requests_per_minute=0,
+        runs=options.runs,
+    )
+    if options.gguf:
+        offer, file = offer_of(options.gguf, digest_file(options.gguf))
+        upstream = own_engine(file, settings, options.threads)
+        offer = Offer("proof", language="fr", model_digest=offer.model_digest)
+    else:
+        options.data.mkdir(parents=True, exist_ok=True)
+        table = options.data / "communes.csv"
+        table.write_text(CSV, encoding="utf-8")
+        examples = ("Combien de communes ont plus de 20 000 habitants ?", "Quelles sont les plus grandes communes ?")
+        offer = Offer("proof", "Les communes", "fr", "Répondre.", "Rien d'autre.", "a@b.example", examples=examples)
+        offer = Offer(**{**offer.__dict__, "table": Register.open(table)})
+        port = free_port()
+        engine = FakeEngine(speak=speak, think=options.think, pause=options.pause)
+        run = threading.Thread(
+            target=lambda: uvicorn.run(engine.app(), port=port, log_level="error", ws="none"), daemon=True
+        )
+        run.start()
+        upstream = elsewhere(f"http://127.0.0.1:{port}")
+    serve(offer, settings, upstream, port=options.port)
+
+
+if __name__ == "__main__":
+    main()
