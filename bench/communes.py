@@ -4,7 +4,7 @@ Both answer through llama.cpp, one slot each, on the same threads, in alternatin
 examples stay in its cache, so that only the question is read anew. Core-seconds are the engine's own. It judges by the
 verifier of the recipe and changes nothing in the run.
 
-Run it with ``make bench-communes`` after ``make demo``; the teacher's file is assembled by ``scripts/assemble_teacher.py``.
+Run it with ``make bench-communes`` after ``make demo``; ``scripts/assemble_teacher.py`` fetches the teacher's file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cornue.evaluate.statistics import paired, share
 from cornue.models.engine import Engine, Request
 from cornue.models.gguf_file import read_gguf
 from cornue.pack.open import open_pack
-from cornue.pipeline import Job
+from cornue.job import Job
 from cornue.records.samples import Prompt, Sample
 from cornue.seal.tables import read_records
 from cornue.verify.run import make_verifier
@@ -41,7 +41,7 @@ def main() -> int:
     job = Job.read(options.recipe)
     run = results.ROOT / "runs" / job.name
     pack = open_pack(run / "6-pack")
-    prompts = [prompt for prompt in read_records(pack.folder / "evaluation" / "prompts.parquet", Prompt)]
+    prompts = read_records(pack.folder / "evaluation" / "prompts.parquet", Prompt)
     unseen = sorted((prompt for prompt in prompts if prompt.stratum == "unseen"), key=lambda prompt: prompt.id)
     chosen = unseen[: options.questions]
     register = job.register

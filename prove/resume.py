@@ -1,8 +1,8 @@
-"""Proves that a run killed at random moments ends like one that nobody disturbed, and that nothing finished is repeated.
+"""Proves that a run killed at random moments ends like one that nobody disturbed, and repeats nothing finished.
 
-One run goes through undisturbed (or is given with ``--reference``); another is killed with SIGKILL at random moments and
-started again each time. Both must end with the same model digest. Repeated work is counted from what the killed run left
-on disk: answers asked for twice, steps learnt twice. It does not simulate a power cut: the disk itself is trusted.
+One run goes through undisturbed (or is given with ``--reference``); another is killed with SIGKILL at random moments
+and started again each time. Both must end with the same model digest. Repeated work is counted from what the killed run
+left on disk: answers asked for twice, steps learnt twice. It does not simulate a power cut: the disk is trusted.
 
 Run it with ``make prove-resume``; ``--recipe`` and ``--kills`` choose another journey.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 import results
 from cornue.pack.open import open_pack
-from cornue.pipeline import Job
+from cornue.job import Job
 
 SHORTEST = 3.0
 # Runs are let live a little longer than their share on average, since each loses its start-up.

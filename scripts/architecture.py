@@ -27,10 +27,10 @@ ROOMS = (
     *("privacy", "sources", "models"),
     *("capture", "verify", "curate", "train", "evaluate"),
     *("report", "pack", "audit", "serve"),
-    *("pipeline", "plan", "doctor", "screen", "cli"),
+    *("job", "pipeline", "plan", "doctor", "screen", "cli"),
 )
 STEPS = ("capture", "verify", "curate", "train", "evaluate", "pack")
-ROOF = ("pipeline", "plan", "doctor", "screen", "cli")
+ROOF = ("job", "pipeline", "plan", "doctor", "screen", "cli")
 
 HEAVY = ("torch", "transformers")
 # Import names that differ from the name of their package.

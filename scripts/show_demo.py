@@ -8,7 +8,6 @@ report.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tomllib
@@ -40,14 +39,9 @@ def main(recipe: str) -> int:
     print(f"\nThe model     {shown}\nThe report    {run.relative_to(ROOT) / 'report.html'}")
     print(f"What it cost  {run.relative_to(ROOT) / 'ledger.jsonl'}\n")
     for question in QUESTIONS:
-        asked = [str(CORNUE), "chat", str(pack), "--ask", question, "--json"]
-        reply = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=False)
-        if reply.returncode:
+        print(f"› {question}", flush=True)
+        if subprocess.run([str(CORNUE), "chat", str(pack), question], check=False).returncode:
             return 1
-        answer = json.loads(reply.stdout)
-        print(f"› {question}\n  {answer['answer']}")
-        if answer.get("query"):
-            print(f"  {answer['query']}")
         print()
     print(f"Ask your own:             .venv/bin/cornue chat {shown}")
     print(f"With a register of yours: .venv/bin/cornue chat {shown} --table FILE.csv")

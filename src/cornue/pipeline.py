@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,188 +19,21 @@ import tomli_w
 
 from cornue import __version__
 from cornue.capture.reader import CaptureReader, open_capture
+from cornue.job import TINY, Job
 from cornue.ledger.ledger import Ledger
-from cornue.ledger.meters import meter
-from cornue.ledger.numbers import Number, counted
+from cornue.ledger.numbers import counted
+from cornue.ledger.sitting import Sitting
 from cornue.models.licences import may_start, may_teach, require_permission
-from cornue.records.digests import digest_file, digest_folder, digest_json
+from cornue.records.digests import digest_folder, digest_json
 from cornue.records.errors import BadInput, Refused
 from cornue.records.progress import Progress, Silent
-from cornue.records.recipe import Recipe, read_recipe
 from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
 from cornue.seal.runs import STEPS, RunFolder
 from cornue.seal.tables import read_records
 from cornue.seal.write import write_bytes, write_text
-from cornue.sources.prompts import read_prompts
-from cornue.sources.register import Register
 
-TICK_SECONDS = 20.0
-TINY = "tiny"
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xllamacpp", "pyarrow", "numpy")
-
-
-@dataclass
-class Job:
-    """A recipe with the files that it names, before anything has run.
-
-    Raises:
-        BadInput: a file is missing or is not the one that the recipe names.
-    """
-
-    path: Path
-    recipe: Recipe
-    fresh: bool = False
-
-    @staticmethod
-    def read(path: str | Path, fresh: bool = False) -> Job:
-        """The job of a recipe file."""
-        return Job(Path(path), read_recipe(path), fresh)
-
-    @property
-    def base(self) -> Path:
-        """The folder from which the recipe's paths are read."""
-        return self.path.parent
-
-    def file(self, name: str) -> Path:
-        """A file or folder that the recipe names.
-
-        Raises:
-            BadInput: it is not there.
-        """
-        found = self.base / name
-        if not found.exists():
-            raise BadInput(
-                words(
-                    en=f"{self.path} names {name}, and there is nothing at {found}.",
-                    fr=f"{self.path} nomme {name}, et il n'y a rien à {found}.",
-                ),
-                words(en="Correct the path, or fetch the file.", fr="Corrigez le chemin, ou récupérez le fichier."),
-            )
-        return found
-
-    @property
-    def student_start(self) -> Path:
-        """Where the student starts from; ``tiny`` stands for the random model that comes with Cornue."""
-        if self.recipe.student.model == TINY:
-            return Path(TINY)
-        path = self.file(self.recipe.student.model)
-        wanted = self.recipe.student.sha256
-        if wanted and path.is_file() and digest_file(path) != f"sha256:{wanted}":
-            raise BadInput(
-                words(en=f"{path} has other bytes than the recipe names.", fr=f"{path} a d'autres octets que prévu."),
-                words(en="Fetch the file again, or correct student.sha256.", fr="Récupérez le fichier à nouveau."),
-            )
-        return path
-
-    @cached_property
-    def register(self) -> Register | None:
-        """The table of ``[sources]``."""
-        return Register.open(self.file(self.recipe.sources.table)) if self.recipe.sources.table else None
-
-    @cached_property
-    def prompts(self) -> list[Prompt]:
-        """The prompts that the recipe takes of its file, in the file's order.
-
-        Raises:
-            BadInput: ``take`` names a split or stratum that no prompt has.
-        """
-        found, take = read_prompts(self.file(self.recipe.sources.prompts)), self.recipe.sources.take
-        chosen = {prompt.id for prompt in found}
-        for name, most in take.items():
-            part = sorted(prompt.id for prompt in found if name in (prompt.split, f"{prompt.split}/{prompt.stratum}"))
-            if not part:
-                raise BadInput(
-                    words(
-                        en=f"[sources] take names “{name}”, and no prompt is of that part.",
-                        fr=f"[sources] take nomme « {name} », et aucune question n'en fait partie.",
-                    ),
-                    words(
-                        en="Parts are called train, validation, heldout, or heldout/STRATUM.",
-                        fr="Les parties s'appellent train, validation, heldout, ou heldout/STRATE.",
-                    ),
-                )
-            chosen -= set(part[most:])
-        return [prompt for prompt in found if prompt.id in chosen]
-
-    @property
-    def uses_capture(self) -> bool:
-        """Whether a finished capture stands in for the teacher."""
-        return bool(self.recipe.capture.use) and not self.fresh
-
-    @cached_property
-    def files(self) -> dict[str, str]:
-        """Digests of everything that the recipe names."""
-        recipe = self.recipe
-        found = {"prompts": digest_file(self.file(recipe.sources.prompts))}
-        if self.register:
-            found["table"] = self.register.digest
-        start = self.student_start
-        if start != Path(TINY):
-            found["student"] = digest_folder(start) if start.is_dir() else digest_file(start)
-        if recipe.teacher.instructions:
-            found["instructions"] = digest_file(self.file(recipe.teacher.instructions))
-        if self.uses_capture:
-            found["capture"] = open_capture(self.file(recipe.capture.use), recipe.capture.digest).digest
-        else:
-            found["teacher"] = recipe.teacher.sha256 or recipe.teacher.url or recipe.teacher.model
-        return found
-
-    @property
-    def name(self) -> str:
-        """Name of the run's folder: the recipe's name and what decides its result."""
-        return f"{self.recipe.recipe.name}-{digest_json([self.recipe.digest, self.files])[7:19]}"
-
-
-class Sitting:
-    """Counts what a sitting costs and writes it to the ledger every few seconds, so that a kill loses little of it."""
-
-    def __init__(self, ledger: Ledger, progress: Progress) -> None:
-        self.ledger, self.progress = ledger, progress
-        self.step = ""
-        self._counts: dict[str, Number] = {}
-        self._stack = contextlib.ExitStack()
-
-    @contextlib.contextmanager
-    def at(self, step: str) -> Iterator[None]:
-        """Everything inside is put down to this step; what was spent before a failure counts too."""
-        self.step = step
-        self._restart()
-        outcome = "interrupted"
-        try:
-            yield
-            outcome = "finished"
-        finally:
-            self._write(outcome)
-            self._stack.close()
-
-    def count(self, **numbers: Number) -> None:
-        """Things counted by the step itself, such as tokens."""
-        self._counts |= numbers
-
-    def begin(self, what: str, total: int) -> None:
-        """See ``Progress``."""
-        self.progress.begin(what, total)
-
-    def advance(self, done: int, **figures: float) -> None:
-        """See ``Progress``."""
-        if time.monotonic() - self._since > TICK_SECONDS:
-            self._write("working")
-            self._stack.close()
-            self._restart()
-        self.progress.advance(done, **figures)
-
-    def say(self, text: str) -> None:
-        """See ``Progress``."""
-        self.progress.say(text)
-
-    def _restart(self) -> None:
-        self._since = time.monotonic()
-        self._meter = self._stack.enter_context(meter())
-
-    def _write(self, act: str) -> None:
-        self.ledger.append(self.step, act, self._meter.numbers() | self._counts)
-        self._counts = {}
 
 
 def run(

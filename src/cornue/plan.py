@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cornue.capture.reader import open_capture
+from cornue.job import Job
 from cornue.ledger.meters import watts_per_core
 from cornue.ledger.numbers import estimated
 from cornue.ledger.prices import electricity_cost
 from cornue.models.gguf_file import read_gguf
 from cornue.models.licences import Permission, may_start, may_teach, require_permission
-from cornue.pipeline import Job
 from cornue.records.errors import BadInput
 from cornue.records.recipe import LogitKd, OnPolicyKd, Recipe
 from cornue.records.words import words
