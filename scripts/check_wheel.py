@@ -10,6 +10,7 @@ reach an index or its cache, and hatchling in the environment that runs it.
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -66,20 +67,23 @@ def imports(python: Path, folder: Path) -> list[str]:
     probe = PROBE.replace("HEAVY", repr(heavy)).replace("WEIGHTS", repr(HEAVY))
     seen = json.loads(run([str(python), "-c", probe], folder))
     print(f"{seen['modules']} light modules imported")
-    wrong = [f"{name} cannot be imported without the extra `train`: {why}" for name, why in seen["failed"].items()]
+    wrong = [f"{name} cannot be imported alone: {why}" for name, why in seen["failed"].items()]
     return wrong + [f"{name} was loaded by a light module" for name in seen["loaded"]]
 
 
 def seconds_of_help(python: Path, folder: Path) -> list[str]:
-    """Time `cornue --help`, best of a few; what went wrong."""
+    """Time `cornue --help`, best of a few; what went wrong. Processor time decides: a busy machine stretches the wall."""
     command = str(python.with_name("cornue"))
-    spent = []
+    wall, processor = [], []
     for _ in range(HELP_TRIES):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         run([command, "--help"], folder)
-        spent.append(time.perf_counter() - start)
-    print(f"cornue --help: {min(spent):.2f} s")
-    return [f"cornue --help took {min(spent):.2f} s, more than {HELP_SECONDS}"] if min(spent) > HELP_SECONDS else []
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall.append(time.perf_counter() - start)
+        processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print(f"cornue --help: {min(wall):.2f} s, {min(processor):.2f} s of a processor")
+    slow = min(processor) > HELP_SECONDS
+    return [f"cornue --help takes {min(processor):.2f} s, more than {HELP_SECONDS}"] if slow else []
 
 
 def run(command: list[str], folder: Path = ROOT) -> str:
