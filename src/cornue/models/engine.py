@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -180,20 +181,21 @@ class Engine:
     def close(self) -> None:
         """Ends the child. What is being generated is lost."""
         with self._lock:
-            if self._client is not None:
-                self._client.close()
-            if self._child is not None:
-                self._child.kill()
-                os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
-                # A process that has ended but was not waited for still shows what it consumed.
-                self._cpu_of_the_dead += _cpu_seconds_of(self._child.pid)
-                self._child.wait()
-                for stream in (self._child.stdin, self._child.stdout):
+            client, child, log = self._client, self._child, self._log
+            self._client = self._child = self._log = None
+            if client is not None:
+                client.close()
+            if child is not None:
+                # Popen.kill() would bury a dead child; only one not yet buried still shows what it consumed.
+                os.kill(child.pid, signal.SIGKILL)
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+                self._cpu_of_the_dead += _cpu_seconds_of(child.pid)
+                child.wait()
+                for stream in (child.stdin, child.stdout):
                     if stream is not None:
                         stream.close()
-            if self._log is not None:
-                self._log.close()
-            self._client = self._child = self._log = None
+            if log is not None:
+                log.close()
 
     def restart(self) -> None:
         """Ends the child and starts another."""
@@ -232,11 +234,13 @@ class Engine:
         return replace(_completion(answer), seconds=time.perf_counter() - began)
 
     def stream(self, prompt: str | Sequence[int], **settings: Any) -> Iterator[Delta]:
-        """The completion piece by piece. Leaving the loop early stops the engine's work on it."""
+        """The completion piece by piece, as text only; leaving the loop early stops the engine's work on it.
+
+        The engine does not tell the ids within a character of several tokens, so a stream tells none.
+        """
         began = time.perf_counter()
         body = Request(prompt, **settings).body() | {"stream": True}
         texts: list[str] = []
-        ids: list[int] = []
         try:
             with self._http().stream("POST", "/completion", json=body) as response:
                 if response.status_code != 200:
@@ -249,9 +253,8 @@ class Engine:
                     if "error" in event:
                         raise _refusal_of(event["error"])
                     texts.append(event["content"])
-                    ids.extend(event.get("tokens", ()))
                     if event["stop"]:
-                        whole = _completion(event | {"content": "".join(texts), "tokens": ids})
+                        whole = _completion(event | {"content": "".join(texts), "tokens": ()})
                         yield Delta(event["content"], replace(whole, seconds=time.perf_counter() - began))
                     else:
                         yield Delta(event["content"])
