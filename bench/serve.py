@@ -1,0 +1,160 @@
+"""What the gateway costs: the engine asked directly and through the gateway, in alternation, with one core each.
+
+The engine is pinned to one core, the gateway and the load generator to the rest; the generator's own processor time is
+reported. It measures one stream at a time and a few at once; overload is a matter of ``prove/serve.py``.
+
+    python bench/serve.py --gguf MODEL.gguf
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+import results
+from cornue.models.engine import Engine
+from cornue.serve.app import create_app
+from cornue.serve.settings import Offer, Settings
+from cornue.serve.upstream import OwnEngine
+
+TOKENS = 96
+SLOTS = 4
+QUESTION = "Explain in a few sentences how a retort is used to distil a liquid."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--gguf", type=Path, default=start_model())
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--trial", action="store_true", help="print the figures, write no result")
+    options = parser.parse_args()
+    if options.gguf is None:
+        sys.exit("name a small GGUF file with --gguf")
+    with tempfile.TemporaryDirectory() as where:
+        figures, bars = measure(options.gguf, options.pairs, Path(where))
+    results.write("bench-serve", figures, bars, folder=None if options.trial else results.RESULTS)
+
+
+def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures and bars."""
+    cores = sorted(os.sched_getaffinity(0))
+    with running(gguf, work, cores) as (upstream, port):
+        address, key = upstream.engine.door
+        direct = Asker(address, {"Authorization": f"Bearer {key}"}, "engine", {"cache_prompt": False})
+        through = Asker(f"http://127.0.0.1:{port}", {}, "proof", {})
+        firsts: dict[str, list[float]] = {"direct": [], "through": []}
+        begin, wall = time.process_time(), time.perf_counter()
+        alone = results.alternate(
+            lambda: _timed(through, 1, firsts["through"]), lambda: _timed(direct, 1, firsts["direct"]), pairs
+        )
+        several = results.alternate(
+            lambda: _timed(through, SLOTS, []), lambda: _timed(direct, SLOTS, []), max(3, pairs // 3)
+        )
+        load = (time.process_time() - begin) / (time.perf_counter() - wall)
+    added = statistics.median(a - b for a, b in zip(firsts["through"], firsts["direct"], strict=True)) * 1000
+    figures = {
+        "tokens an answer": TOKENS,
+        "one at a time": alone,
+        f"{SLOTS} at a time": several,
+        "tokens/s through the gateway, one at a time": TOKENS / alone.a_seconds,
+        "tokens/s directly, one at a time": TOKENS / alone.b_seconds,
+        "ms to the first token, directly": statistics.median(firsts["direct"]) * 1000,
+        "ms added to the first token": added,
+        "gateway and load generator together, cores": load,
+    }
+    bars = [
+        results.bar("share of the engine's tokens/s, one at a time", alone.median, 0.95),
+        results.bar(f"share of the engine's tokens/s, {SLOTS} at a time", several.median, 0.95),
+        results.bar("ms added to the first token", added, 10, at_most=True),
+    ]
+    return figures, bars
+
+
+class Asker:
+    """Asks one address for answers of a fixed length."""
+
+    def __init__(self, url: str, headers: dict[str, str], model: str, extra: dict[str, Any]) -> None:
+        self.url, self.headers, self.model, self.extra = url, headers, model, extra
+
+    async def answers(self, count: int) -> tuple[float, float]:
+        """Seconds for some answers at once, and to the first token of the first."""
+        async with httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=300, trust_env=False) as client:
+            # A connection that is open already is what a browser has, too.
+            await client.get("/v1/models")
+            begin = time.perf_counter()
+            firsts = await asyncio.gather(*(self._one(client, number) for number in range(count)))
+            return time.perf_counter() - begin, firsts[0] - begin
+
+    async def _one(self, client: httpx.AsyncClient, number: int) -> float:
+        messages = [{"role": "user", "content": f"{QUESTION} ({number})"}]
+        body = {"model": self.model, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": True}
+        first = 0.0
+        async with client.stream("POST", "/v1/chat/completions", json=body | self.extra) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if not first and line.startswith("data: {") and _has_text(line):
+                    first = time.perf_counter()
+        return first
+
+
+def _timed(asker: Asker, count: int, firsts: list[float]) -> float:
+    whole, first = asyncio.run(asker.answers(count))
+    firsts.append(first)
+    return whole
+
+
+def _has_text(line: str) -> bool:
+    choices = json.loads(line[6:]).get("choices") or [{}]
+    return bool(choices[0].get("delta", {}).get("content"))
+
+
+@contextmanager
+def running(gguf: Path, work: Path, cores: list[int]) -> Iterator[tuple[OwnEngine, int]]:
+    """The gateway in a thread of this process, its engine pinned to the first core and all else to the others."""
+    settings = Settings(data=work / "data", slots=SLOTS, context=512, max_tokens=256, requests_per_minute=0)
+    upstream = OwnEngine(Engine(gguf, slots=SLOTS, context=512, threads=1))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(Offer("proof"), settings, upstream), port=0, log_level="error", access_log=False)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    # The child inherits the affinity with which it is started.
+    os.sched_setaffinity(0, cores[:1])
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    _pin(cores[1:] or cores)
+    try:
+        yield upstream, server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def _pin(cores: list[int]) -> None:
+    """Every thread of this process on some cores."""
+    for entry in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(entry.name), cores)
+
+
+def start_model() -> Path | None:
+    """A small GGUF file that lies in the repository's folder of models."""
+    found = sorted((results.ROOT / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
+    return found[0] if found else None
+
+
+if __name__ == "__main__":
+    main()
