@@ -11,14 +11,14 @@ import pytest
 
 from cornue.capture.ask import run_capture
 from cornue.capture.reader import open_capture
-from cornue.capture.teacher import Ask, Sampling, instructed, read_instructions, seed_of
+from cornue.capture.teacher import Ask, Sampling, Teacher, instructed, read_instructions, seed_of
 from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.records.errors import BadInput, OutsideFailure
 from cornue.records.recipe import Capture
 from cornue.records.samples import Message, Prompt, Sample
 
 
-class Parrot:
+class Parrot(Teacher):
     """A teacher that repeats the question, breaks after some answers, and remembers what it was asked."""
 
     def __init__(self, breaks_after: int = 10**9, name: str = "parrot") -> None:

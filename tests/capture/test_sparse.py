@@ -10,7 +10,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cornue.capture.packing import Rows, Shape, targets_of
-from cornue.capture.sparse import Scorer, Text, draw, top, uniforms
+from cornue.capture.sparse import DenseScorer, draw, top, uniforms
+from cornue.capture.teacher import Text
 
 VOCABULARY, ROWS_OF_HEAD = 300, 320
 
@@ -82,7 +83,7 @@ def test_ids_without_mass_are_never_drawn() -> None:
 def test_top_rows_are_the_models_own_probabilities(model: Any, beginning: int) -> None:
     shape = Shape(form="top", width=10, vocabulary=VOCABULARY)
     asked = texts(beginning)
-    for place, rows in Scorer(model, VOCABULARY).score(asked, shape):
+    for place, rows in DenseScorer(model, VOCABULARY).score(asked, shape):
         expected = whole(model, asked[place])
         targets = targets_of(rows, shape)
         found = targets.weights.reshape(-1, 10)
@@ -94,7 +95,7 @@ def test_top_rows_are_the_models_own_probabilities(model: Any, beginning: int) -
 def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
     asked = texts(count=9)
     shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
-    rows = dict(Scorer(model, VOCABULARY).score(asked, shape))
+    rows = dict(DenseScorer(model, VOCABULARY).score(asked, shape))
     assert {place: len(row.splits) - 1 for place, row in rows.items()} == {
         place: len(text.completion) for place, text in enumerate(asked)
     }
@@ -103,15 +104,15 @@ def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
 def test_draws_do_not_depend_on_the_neighbours(model: Any) -> None:
     shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
     asked = texts()
-    together = dict(Scorer(model, VOCABULARY).score(asked, shape))
+    together = dict(DenseScorer(model, VOCABULARY).score(asked, shape))
     for place, text in enumerate(asked):
-        [(_, alone)] = Scorer(model, VOCABULARY).score([text], shape)
+        [(_, alone)] = DenseScorer(model, VOCABULARY).score([text], shape)
         assert same(alone, together[place])
 
 
 def test_a_temperature_softens_the_distribution(model: Any) -> None:
     [text] = texts(count=1)
-    for _, _, p in Scorer(model, VOCABULARY, temperature=2.0).probabilities([text]):
+    for _, _, p in DenseScorer(model, VOCABULARY, temperature=2.0).probabilities([text]):
         expected = torch.softmax(whole(model, text).log() / 2, -1)
         assert torch.allclose(p[:, :VOCABULARY], expected, atol=1e-5)
 

@@ -6,6 +6,7 @@ asked for again, however often the work is killed. It judges no answer; cut, emp
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cornue.capture.budget import Purse, Tokens
+from cornue.capture.packing import Rows, Shape, encode
 from cornue.capture.reader import CAPTURE, FORMAT, PROMPTS, SAMPLES, CaptureReader, open_capture
+from cornue.capture.score import ENDPOINT_VOCABULARY, Scored, keep_spoken, score_samples
 from cornue.capture.store import Journal
 from cornue.capture.teacher import Ask, Sampling, Teacher, seed_of
 from cornue.records import recipe
@@ -55,6 +61,7 @@ def run_capture(
     folder: Path,
     *,
     seed: int = 1,
+    purse: Purse | None = None,
     facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> CaptureReader:
@@ -62,13 +69,15 @@ def run_capture(
 
     Args:
         seed: the recipe's seed; each answer's own seed is derived from it, the question and the index.
+        purse: what may be spent.
         facts: what else goes on the record (licence verdict, attribution); has no part in the identity.
 
     Raises:
         BadInput: a prompt stands there twice, or the folder holds another capture.
+        Refused: a cap is reached, or personal data would leave; what was finished is kept.
         OutsideFailure: the teacher or the disk failed; what was finished is kept, and the same call goes on.
     """
-    progress = progress or Silent()
+    progress, purse = progress or Silent(), purse or Purse()
     sampling = Sampling(temperature=section.temperature, max_tokens=section.max_tokens, seed=seed)
     header = {"teacher": teacher.identity(), "sampling": sampling.model_dump()}
     work = _Work(header, prompts, section.samples, sampling)
@@ -78,40 +87,101 @@ def run_capture(
     partial = folder.with_name(folder.name + ".partial")
     began = time.monotonic()
     with Journal(partial, header) as journal:
-        _fill(teacher, work, journal, progress)
-        samples = [_given_to(journal.answers[digest], ask) for digest, ask in work.asks()]
-        record = {**(facts or {}), "torn_lines": journal.torn_lines, "last_sitting_seconds": time.monotonic() - began}
-        _seal(folder, work, samples, record)
+        teacher.prepare(prompts, purse)
+        _fill(teacher, work, journal, purse, progress)
+        answers = [(ask.prompt, _given_to(journal.answers[digest], ask)) for digest, ask in work.asks()]
+        spoken = [journal.rows.get(digest, b"") for digest, _ in work.asks()]
+        scored = _score(teacher, answers, spoken, section, partial, progress)
+        sitting = {"seconds": round(time.monotonic() - began, 3), **teacher.facts()}
+        record = {**(facts or {}), **journal.seen, "torn_lines": journal.torn_lines, "last_sitting": sitting}
+        _seal(folder, work, [sample for _, sample in answers], scored, record)
         remove_folder(partial)
     return open_capture(folder)
 
 
-def _fill(teacher: Teacher, work: _Work, journal: Journal, progress: Progress) -> None:
-    """Ask for every request that the journal lacks."""
+def _fill(teacher: Teacher, work: _Work, journal: Journal, purse: Purse, progress: Progress) -> None:
+    """Ask for every request that the journal lacks, as far as the purse allows."""
     wanted: dict[str, Ask] = {}
     for digest, ask in work.asks():
         wanted.setdefault(digest, ask)
     missing = {digest: ask for digest, ask in wanted.items() if digest not in journal.answers}
-    request_of = {(ask.prompt.id, ask.index): digest for digest, ask in missing.items()}
-    done, tokens, began = len(wanted) - len(missing), 0, time.monotonic()
+    kept = [journal.answers[digest] for digest in wanted if digest not in missing]
+    purse.count(sum((_tokens(sample) for sample in kept), Tokens()))
     progress.begin("capture", len(wanted))
-    progress.advance(done)
-    for sample in teacher.sample(missing.values(), work.sampling):
-        journal.add(request_of.pop((sample.prompt_id, sample.index)), sample)
-        done, tokens = done + 1, tokens + sample.completion_tokens
-        progress.advance(done, tokens_per_second=tokens / max(1e-3, time.monotonic() - began))
-    if request_of:
+    progress.advance(len(kept))
+    while missing:
+        before = len(missing)
+        _ask_some(teacher, work, missing, journal, purse, progress)
+        if len(missing) == before:
+            raise purse.refusal(len(wanted) - len(missing), len(wanted))
+
+
+def _ask_some(
+    teacher: Teacher, work: _Work, missing: dict[str, Ask], journal: Journal, purse: Purse, progress: Progress
+) -> None:
+    """Ask until nothing is missing or the purse says stop; what was answered is missing no more."""
+    flying: dict[tuple[str, int], tuple[str, int]] = {}
+    done, total = len(journal.answers), len(journal.answers) + len(missing)
+
+    def affordable() -> Iterator[Ask]:
+        for digest, ask in list(missing.items()):
+            prompt_tokens = teacher.most_prompt_tokens(ask.prompt) if purse.capped else 0
+            receipt = purse.reserve(Tokens(prompt_tokens, work.sampling.max_tokens))
+            if receipt is None:
+                return
+            flying[ask.prompt.id, ask.index] = digest, receipt
+            yield ask
+
+    tokens, began = 0, time.monotonic()
+    for sample in teacher.sample(affordable(), work.sampling):
+        digest, receipt = flying.pop((sample.prompt_id, sample.index))
+        purse.settle(receipt, _tokens(sample), sample.seconds)
+        journal.witness(teacher.witness())
+        journal.add(digest, sample, _pack(teacher.take_rows(sample.prompt_id, sample.index), sample))
+        del missing[digest]
+        tokens += sample.completion_tokens
+        speed = tokens / max(1e-3, time.monotonic() - began)
+        progress.advance(done + (total - done - len(missing)), tokens_per_second=speed)
+    if flying:
         raise OutsideFailure(
             words(
-                en=f"The teacher left {len(request_of)} prompts without any answer.",
-                fr=f"Le professeur a laissé {len(request_of)} questions sans réponse.",
+                en=f"The teacher left {len(flying)} prompts without any answer.",
+                fr=f"Le professeur a laissé {len(flying)} questions sans réponse.",
             ),
             words(en="Run again: only these are asked.", fr="Relancez : seules celles-ci seront posées."),
             boundary="engine",
         )
 
 
-def _seal(folder: Path, work: _Work, samples: Sequence[Sample], record: dict[str, Any]) -> None:
+def _pack(rows: Rows | None, sample: Sample) -> bytes:
+    if rows is None or not sample.token_ids:
+        return b""
+    shape = Shape(form="top", width=1, vocabulary=ENDPOINT_VOCABULARY)
+    return encode(rows, np.asarray(sample.token_ids, dtype=np.int64), shape)
+
+
+def _score(
+    teacher: Teacher,
+    answers: Sequence[tuple[Prompt, Sample]],
+    spoken: Sequence[bytes],
+    section: recipe.Capture,
+    partial: Path,
+    progress: Progress,
+) -> Scored | None:
+    """The distributions that the recipe wants, if any."""
+    if section.distributions == "none":
+        return None
+    prompts, samples = [prompt for prompt, _ in answers], [sample for _, sample in answers]
+    if any(spoken):
+        return keep_spoken(samples, spoken, section.width, partial)
+    return score_samples(teacher, prompts, samples, section, partial, progress)
+
+
+def _tokens(sample: Sample) -> Tokens:
+    return Tokens(sample.prompt_tokens, sample.completion_tokens)
+
+
+def _seal(folder: Path, work: _Work, samples: Sequence[Sample], scored: Scored | None, record: dict[str, Any]) -> None:
     about = {
         "format": FORMAT,
         **work.header,
@@ -119,7 +189,11 @@ def _seal(folder: Path, work: _Work, samples: Sequence[Sample], record: dict[str
         "counts": count(work.prompts, samples),
         "record": record,
     }
+    if scored:
+        about["distributions"] = scored.about
     with new_folder(folder) as inside:
+        for file in scored.files if scored else ():
+            shutil.copyfile(file, inside / file.name)
         write_records(inside / SAMPLES, samples, Sample)
         write_records(inside / PROMPTS, work.prompts, Prompt)
         write_json(inside / CAPTURE, about)

@@ -204,6 +204,11 @@ class Shards:
         """Bytes of all packed rows, without offsets and digests."""
         return sum(int(shard.offsets[-1]) for shard in self._shards)
 
+    @property
+    def digests(self) -> list[bytes]:
+        """Digest of the token ids of each entry."""
+        return [digest.tobytes() for shard in self._shards for digest in shard.digests]
+
     def rows(self, sample: int, tokens: Sequence[int]) -> Rows:
         """The rows of a sample.
 

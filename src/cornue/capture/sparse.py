@@ -14,7 +14,6 @@ Shapes: R rows, V vocabulary, H hidden size, B blocks of S ids, n draws.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cornue.capture.packing import Rows, Shape, log_codes
+from cornue.capture.teacher import Text
 from cornue.models.head import Head
 from cornue.models.packed import hidden_states, pack, use_attention
 
@@ -33,16 +33,7 @@ CELLS = 1 << 24
 COMMON_LEAST = 64
 
 
-@dataclass(frozen=True)
-class Text:
-    """A given text to score: the context that the teacher saw, and the completion, one row per token of it."""
-
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
-    seed: int = 0
-
-
-class Scorer:
+class DenseScorer:
     """A model that scores given texts.
 
     Args:

@@ -7,6 +7,7 @@ which is dropped and counted. It knows requests by digest and does not know what
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -17,12 +18,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cornue.records.errors import BadInput
+from cornue.records.errors import BadInput, OutsideFailure
 from cornue.records.samples import Sample
 from cornue.records.words import words
 from cornue.seal.write import disk_failures, write_json
 
-HEADER = "journal.json"
+HEADER, WITNESS = "journal.json", "witness.json"
 SYNC_SECONDS = 1.0
 
 
@@ -40,6 +41,7 @@ class Journal:
 
     def __init__(self, folder: Path, belongs_to: dict[str, Any]) -> None:
         self.answers: dict[str, Sample] = {}
+        self.rows: dict[str, bytes] = {}
         self.torn_lines = 0
         self._folder = folder
         with disk_failures(folder):
@@ -48,6 +50,7 @@ class Journal:
         try:
             self._take_lock()
             self._check_owner(belongs_to)
+            self._seen = self._read_witness()
             shards = sorted(folder.glob("samples-*.jsonl.partial"))
             for shard in shards:
                 self._read(shard)
@@ -66,9 +69,16 @@ class Journal:
     ) -> None:
         self.close()
 
-    def add(self, request: str, sample: Sample) -> None:
-        """Write down an answer; it reaches the disk itself within about a second."""
-        line = json.dumps({"request": request, "sample": sample.model_dump(mode="json")}, ensure_ascii=False)
+    def add(self, request: str, sample: Sample, rows: bytes = b"") -> None:
+        """Write down an answer, with its packed distributions if there are any.
+
+        It reaches the disk itself within about a second.
+        """
+        entry: dict[str, Any] = {"request": request, "sample": sample.model_dump(mode="json")}
+        if rows:
+            entry["rows"] = base64.b64encode(rows).decode()
+            self.rows[request] = rows
+        line = json.dumps(entry, ensure_ascii=False)
         with disk_failures(self._folder):
             self._file.write(line.encode("utf-8") + b"\n")
             self._file.flush()
@@ -76,6 +86,34 @@ class Journal:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         self.answers[request] = sample
+
+    def witness(self, facts: dict[str, str]) -> None:
+        """Remember what the answers say of the teacher.
+
+        Raises:
+            OutsideFailure: they said otherwise before (boundary "endpoint").
+        """
+        if not facts or facts == self._seen:
+            return
+        if self._seen:
+            raise OutsideFailure(
+                words(
+                    en=f"The teacher's answers began under {self._seen} and go on under {facts}.",
+                    fr=f"Les réponses du professeur ont commencé sous {self._seen} et continuent sous {facts}.",
+                ),
+                words(
+                    en=f"Answers of two models are never mixed: move {self._folder} away to begin a new capture.",
+                    fr=f"On ne mêle jamais les réponses de deux modèles : déplacez {self._folder} pour recommencer.",
+                ),
+                boundary="endpoint",
+            )
+        write_json(self._folder / WITNESS, facts)
+        self._seen = facts
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """What the answers say of the teacher."""
+        return dict(self._seen)
 
     def close(self) -> None:
         """Bring everything to the disk and let another writer in."""
@@ -122,6 +160,10 @@ class Journal:
                 ),
             )
 
+    def _read_witness(self) -> dict[str, str]:
+        path = self._folder / WITNESS
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
     def _read(self, shard: Path) -> None:
         *lines, rest = shard.read_bytes().split(b"\n")
         self.torn_lines += bool(rest)
@@ -129,6 +171,8 @@ class Journal:
             try:
                 entry = json.loads(line)
                 self.answers.setdefault(entry["request"], Sample.model_validate_json(json.dumps(entry["sample"])))
+                if "rows" in entry:
+                    self.rows.setdefault(entry["request"], base64.b64decode(entry["rows"]))
             except (ValueError, KeyError, TypeError, ValidationError) as error:
                 raise BadInput(
                     words(

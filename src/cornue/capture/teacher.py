@@ -7,11 +7,13 @@ after the other and only when there is room for them, and gives samples back as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cornue.capture.budget import Purse
+from cornue.capture.packing import Rows, Shape
 from cornue.records.digests import digest_file, digest_json
 from cornue.records.errors import BadInput
 from cornue.records.samples import Message, Prompt, Record, Sample
@@ -35,8 +37,22 @@ class Ask:
     seed: int = 0
 
 
+class Scorer(Protocol):
+    """Says what a teacher held likely at each token of given texts."""
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what it says; it may be another engine than the one that sampled."""
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The vocabulary in the order of the ids, as the tokenizer writes its entries."""
+
+    def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
+        """The reduced rows of each text, one per token of the completion, with its place, in any order."""
+
+
 class Teacher(Protocol):
-    """Who is asked."""
+    """Who is asked. What an engine has nothing to say about, it inherits from here."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what it answers, as digests and facts; other values make another teacher."""
@@ -56,6 +72,51 @@ class Teacher(Protocol):
 
     def close(self) -> None:
         """Frees the engine. The teacher is not asked again."""
+
+    def prepare(self, prompts: Sequence[Prompt], purse: Purse) -> None:
+        """Called once before the first ask, with everything that will be asked and what may be spent.
+
+        Raises:
+            Refused: something in the prompts must not be asked.
+        """
+        return
+
+    def facts(self) -> dict[str, Any]:
+        """What else happened while it was asked, for the record."""
+        return {}
+
+    def witness(self) -> dict[str, str]:
+        """What its answers say of it, which must stay the same during a capture."""
+        return {}
+
+    def take_rows(self, prompt_id: str, index: int) -> Rows | None:
+        """What it held likely at each token of an answer just given, where it says so while sampling; asked once."""
+        return None
+
+    def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The prompt as the teacher reads it, in its own token ids.
+
+        Raises:
+            BadInput: it has no ids to show.
+        """
+        raise _cannot_score()
+
+    def scorer(self, temperature: float) -> Scorer:
+        """Its weights as a scorer of given texts.
+
+        Raises:
+            BadInput: it has none.
+        """
+        raise _cannot_score()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A given text to score: the context that the teacher saw, and the completion, one row per token of it."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    seed: int = 0
 
 
 def seed_of(seed: int, prompt: Prompt, index: int) -> int:
@@ -135,3 +196,16 @@ def require_digest(path: Path, wanted: str) -> str:
             ),
         )
     return digest
+
+
+def _cannot_score() -> BadInput:
+    return BadInput(
+        words(
+            en="This kind of teacher cannot say what it held likely.",
+            fr="Ce genre de professeur ne peut pas dire ce qu'il tenait pour probable.",
+        ),
+        words(
+            en='Use a teacher of kind gguf or transformers, or write capture.distributions = "none".',
+            fr='Prenez un professeur gguf ou transformers, ou écrivez capture.distributions = "none".',
+        ),
+    )

@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.teacher import Ask, Sampling, instructed, require_digest
+from cornue.capture.teacher import Ask, Sampling, Teacher, instructed, require_digest
 from cornue.models.engine import Engine, Request
 from cornue.models.gguf_file import read_gguf
 from cornue.records.digests import digest_text
 from cornue.records.samples import Prompt, Sample
 
 
-class GgufTeacher:
+class GgufTeacher(Teacher):
     """A GGUF file in a running engine.
 
     Args:

@@ -13,14 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cornue.capture.reader import open_capture
-from cornue.capture.teacher import Ask, Sampling
+from cornue.capture.teacher import Ask, Sampling, Teacher
 from cornue.records.digests import digest_file
 from cornue.records.errors import BadInput
 from cornue.records.samples import Prompt, Sample
 from cornue.records.words import words
 
 
-class ReplayTeacher:
+class ReplayTeacher(Teacher):
     """A recording that answers.
 
     Args:

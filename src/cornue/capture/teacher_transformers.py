@@ -15,14 +15,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.teacher import Ask, Sampling, instructed, require_digest
+from cornue.capture.teacher import Ask, Sampling, Teacher, instructed, require_digest
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.sample import Written, generate
 from cornue.records.digests import digest_folder, digest_text
 from cornue.records.samples import Prompt, Sample
 
 
-class TransformersTeacher:
+class TransformersTeacher(Teacher):
     """Weights in this process.
 
     Args:

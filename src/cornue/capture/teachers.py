@@ -10,34 +10,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cornue.capture.teacher import Teacher, read_instructions
+from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.capture.teacher_gguf import GgufTeacher
 from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.records import recipe
-from cornue.records.errors import BadInput
-from cornue.records.words import words
 
 
 @contextlib.contextmanager
-def open_teacher(section: recipe.Teacher, base: Path, schema: str = "") -> Iterator[Teacher]:
+def open_teacher(
+    section: recipe.Teacher, base: Path, schema: str = "", capture: recipe.Capture | None = None
+) -> Iterator[Teacher]:
     """The teacher that a recipe names, ready to be asked; it is closed at the end of the block.
 
     Args:
         base: the recipe's folder, from which its paths are read.
         schema: what stands for ``{schema}`` in the instructions.
+        capture: what is asked, where that matters to the engine.
 
     Raises:
         BadInput: a file is missing or is not the one that the recipe names.
         OutsideFailure: the engine does not start.
     """
     instructions = read_instructions(base / section.instructions, schema) if section.instructions else ""
-    teacher = _make(section, base, instructions)
+    teacher = _make(section, capture or recipe.Capture(), base, instructions)
     try:
         yield teacher
     finally:
         teacher.close()
 
 
-def _make(section: recipe.Teacher, base: Path, instructions: str) -> Teacher:
+def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instructions: str) -> Teacher:
     if section.kind == "gguf":
         return GgufTeacher(
             base / section.model,
@@ -57,12 +59,15 @@ def _make(section: recipe.Teacher, base: Path, instructions: str) -> Teacher:
             slots=section.slots,
             context=section.context,
         )
-    if section.kind == "replay":
-        return ReplayTeacher(base / section.model)
-    raise BadInput(
-        words(
-            en=f"teacher.kind is “{section.kind}”, for which there is no engine here.",
-            fr=f"teacher.kind vaut « {section.kind} », pour lequel il n'y a pas de moteur ici.",
-        ),
-        words(en="Use gguf or replay.", fr="Utilisez gguf ou replay."),
-    )
+    if section.kind == "endpoint":
+        return EndpointTeacher(
+            section.url,
+            section.model,
+            key_env=section.api_key_env,
+            remote_allowed=section.remote_allowed,
+            personal_data=capture.personal_data,
+            instructions=instructions,
+            slots=section.slots,
+            top_logprobs=min(capture.width, 20) if capture.distributions == "top" else 0,
+        )
+    return ReplayTeacher(base / section.model)
