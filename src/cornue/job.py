@@ -81,13 +81,18 @@ class Job:
         return Register.open(self.file(self.recipe.sources.table)) if self.recipe.sources.table else None
 
     @cached_property
+    def all_prompts(self) -> list[Prompt]:
+        """Every prompt of the recipe's file."""
+        return read_prompts(self.file(self.recipe.sources.prompts))
+
+    @cached_property
     def prompts(self) -> list[Prompt]:
         """The prompts that the recipe takes of its file, in the file's order.
 
         Raises:
             BadInput: ``take`` names a split or stratum that no prompt has.
         """
-        found, take = read_prompts(self.file(self.recipe.sources.prompts)), self.recipe.sources.take
+        found, take = self.all_prompts, self.recipe.sources.take
         chosen = {prompt.id for prompt in found}
         for name, most in take.items():
             part = sorted(prompt.id for prompt in found if name in (prompt.split, f"{prompt.split}/{prompt.stratum}"))

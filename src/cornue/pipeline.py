@@ -161,9 +161,13 @@ class _Journey:
 
         def work(place: Path) -> dict[str, Any]:
             verdicts = read_records(self.folder.place("verify") / "verdicts.parquet", Verdict)
-            return run_curate(self.recipe.curate, self._captured_prompts, self._samples, verdicts, place)
+            siblings = [prompt for prompt in self.job.all_prompts if prompt.split == "train"]
+            section, prompts, samples = self.recipe.curate, self._captured_prompts, self._samples
+            verifier = self._verifier()
+            return run_curate(section, prompts, samples, verdicts, place, siblings=siblings, verifier=verifier)
 
-        self._do("curate", inputs | {"curate": _dump(self.recipe.curate)}, work)
+        files = {"prompts": self.job.files["prompts"]} if self.recipe.curate.carry else {}
+        self._do("curate", inputs | {"curate": _dump(self.recipe.curate), **files, **self._table()}, work)
 
     def train(self) -> None:
         """The student learns."""

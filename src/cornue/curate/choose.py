@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cornue.records.recipe import Curate
@@ -40,9 +40,17 @@ def question(prompt: Prompt) -> str:
 
 
 def curate(
-    settings: Curate, prompts: Mapping[str, Prompt], samples: Sequence[Sample], verdicts: Sequence[Verdict]
+    settings: Curate,
+    prompts: Mapping[str, Prompt],
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    carried: Iterable[Example] = (),
 ) -> Curated:
-    """Choose among the samples of the training and validation prompts; held-out samples are left to ``evaluate``."""
+    """Choose among the samples of the training and validation prompts; held-out samples are left to ``evaluate``.
+
+    Args:
+        carried: examples for training prompts that have no right answer of their own; judged already.
+    """
     value = {(verdict.prompt_id, verdict.index): verdict.value for verdict in verdicts}
     heldout = {question(prompt) for prompt in prompts.values() if prompt.split == "heldout"}
     removed: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -78,6 +86,20 @@ def curate(
             kept[prompt.split].append(_example(prompt, sample))
             continue
         removed[rule].append(key)
+    for example in carried:
+        asked, form = fold("\n".join(message.content for message in example.messages)), ("train", example.form)
+        if asked in heldout:
+            rule = "carried: same question as a held-out one"
+        elif asked in seen:
+            rule = "carried: same question as another one"
+        elif settings.per_form and per_form[form] >= settings.per_form:
+            rule = "carried: enough prompts of this form"
+        else:
+            per_form[form] += 1
+            seen.add(asked)
+            kept["train"].append(example)
+            continue
+        removed[rule].append((example.prompt_id, example.index))
     return Curated(kept["train"], kept["validation"], dict(sorted(removed.items())))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cornue.curate.carry import carry
 from cornue.curate.choose import curate
 from cornue.records.errors import CheckFailed
 from cornue.records.recipe import Curate
@@ -14,6 +15,7 @@ from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
 from cornue.seal.tables import write_records
 from cornue.seal.write import write_json
+from cornue.verify.base import Verifier
 
 
 def run_curate(
@@ -22,13 +24,31 @@ def run_curate(
     samples: Sequence[Sample],
     verdicts: Sequence[Verdict],
     folder: Path,
+    *,
+    siblings: Sequence[Prompt] = (),
+    verifier: Verifier | None = None,
 ) -> dict[str, Any]:
     """Choose, write, and return the counts.
+
+    Args:
+        siblings: all training prompts at hand, asked or not, for ``carry``.
+        verifier: judges what is carried over.
 
     Raises:
         CheckFailed: nothing is left to learn from.
     """
-    chosen = curate(settings, prompts, samples, verdicts)
+    carried: list[Example] = []
+    if settings.carry and verifier:
+        right = {(verdict.prompt_id, verdict.index) for verdict in verdicts if verdict.value == "correct"}
+        kept = [
+            (prompts[sample.prompt_id], sample)
+            for sample in sorted(samples, key=lambda sample: (sample.prompt_id, sample.index))
+            if (sample.prompt_id, sample.index) in right and prompts[sample.prompt_id].split == "train"
+        ]
+        answered = {prompt.id for prompt, _ in kept}
+        rest = sorted((prompt for prompt in siblings if prompt.id not in answered), key=lambda prompt: prompt.id)
+        carried = list(carry(kept, rest, verifier))
+    chosen = curate(settings, prompts, samples, verdicts, carried)
     if not chosen.train:
         raise CheckFailed(
             words(
@@ -45,6 +65,7 @@ def run_curate(
     write_json(folder / "removed.json", chosen.removed)
     return {
         "train": len(chosen.train),
+        "carried_over": sum(bool(example.carried_from) for example in chosen.train),
         "validation": len(chosen.validation),
         "forms": len(Counter(example.form for example in chosen.train)),
         "removed": {rule: len(keys) for rule, keys in chosen.removed.items()},

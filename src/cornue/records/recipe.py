@@ -150,6 +150,9 @@ class Curate(Section):
 
     keep: Literal["correct", "all"] = "correct"
     """``correct`` keeps what a verifier found right."""
+    carry: bool = False
+    """Carry right answers over to prompts of the same form that were not asked, with their names and numbers exchanged;
+    each is judged before it is used (kind ``sql``)."""
     per_prompt: Annotated[int, Field(ge=1)] = 1
     """Most answers kept for one prompt."""
     per_form: Annotated[int, Field(ge=0)] = 0

@@ -83,3 +83,4 @@ class Example(Record):
     completion: str
     form: str = ""
     writer: Writer = "teacher"
+    carried_from: str = Field(default="", description="Prompt whose answer this is, with other names and numbers.")
