@@ -30,6 +30,14 @@ def test_like_ignores_accents(small: Register) -> None:
     assert small.query("SELECT nom FROM communes WHERE nom LIKE 'oeu%'").rows == (("Œuilly",),)
 
 
+def test_codes_ignore_case_and_keep_their_zeros() -> None:
+    table = Table("t", (Column("code", "TEXT"), Column("nom", "TEXT")), (("2A004", "Ajaccio"), ("01001", "1er-Mai")))
+    register = Register("r", [table])
+    assert register.query("SELECT nom FROM t WHERE code = '2a004'").rows == (("Ajaccio",),)
+    assert register.query("SELECT code FROM t WHERE nom = '1ER mai'").rows == (("01001",),)
+    assert register.query("SELECT nom FROM t WHERE code = '1001'").rows == ()
+
+
 def test_groups_and_columns_are_named(small: Register) -> None:
     answer = small.query("SELECT departement AS d, COUNT(*) FROM communes GROUP BY departement ORDER BY d LIMIT 1")
     assert answer.columns == ("d", "COUNT(*)")

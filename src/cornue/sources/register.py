@@ -36,6 +36,7 @@ MOST_CHARACTERS = 1_000_000
 STEPS_BETWEEN_CHECKS = 250
 ROWS_WORTH_AN_INDEX = 500
 COLLATION = "name"
+CODE = re.compile(r"(?:[0-9 ]|(?<![A-Za-z])[A-Za-z]{1,2}(?![A-Za-z]))*")
 READS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -147,11 +148,8 @@ class Register:
         return Answer(columns, kept, truncated, clock.used())
 
     def _load(self, table: Table) -> None:
-        columns = ", ".join(
-            f"{quote(column.name)} {column.kind}{f' COLLATE {COLLATION}' if column.kind == 'TEXT' else ''}"
-            for column in table.columns
-        )
-        self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+        columns = [f"{quote(column.name)} {_kind(table, place)}" for place, column in enumerate(table.columns)]
+        self._connection.execute(f"CREATE TABLE {quote(table.name)} ({', '.join(columns)})")
         self._connection.execute("BEGIN")
         marks = ", ".join("?" for _ in table.columns)
         self._connection.executemany(f"INSERT INTO {quote(table.name)} VALUES ({marks})", table.rows)
@@ -186,6 +184,16 @@ class Register:
         if act == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
+
+
+def _kind(table: Table, place: int) -> str:
+    """A column's type and how it compares: codes by SQLite's own quick rule, other texts as names."""
+    kind = table.columns[place].kind
+    if kind != "TEXT":
+        return kind
+    texts = (cell for row in table.rows if isinstance(cell := row[place], str))
+    codes = all(CODE.fullmatch(text) for text in texts)
+    return f"TEXT COLLATE {'NOCASE' if codes else COLLATION}"
 
 
 def _fetch(cursor: sqlite3.Cursor, most: int) -> tuple[tuple[tuple[Cell, ...], ...], bool]:
