@@ -72,7 +72,7 @@ def imports(python: Path, folder: Path) -> list[str]:
 
 
 def seconds_of_help(python: Path, folder: Path) -> list[str]:
-    """Time `cornue --help`, best of a few; what went wrong. Processor time decides: a busy machine stretches the wall."""
+    """Time `cornue --help`, best of a few; what went wrong. Processor time decides, as load does not stretch it."""
     command = str(python.with_name("cornue"))
     wall, processor = [], []
     for _ in range(HELP_TRIES):
