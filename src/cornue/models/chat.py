@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
-from jinja2.exceptions import SecurityError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cornue.records.errors import BadInput
 from cornue.records.samples import Message
 from cornue.records.words import words
+
+# What a stranger's template can raise; none of it is our own mistake.
+TEMPLATE_ERRORS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class ChatTemplate:
                     eos_token=self.eos_token,
                 )
             )
-        except (TemplateError, SecurityError, TypeError, ValueError, LookupError) as problem:
+        except TEMPLATE_ERRORS as problem:
             raise _template_fails(str(problem)) from problem
 
 

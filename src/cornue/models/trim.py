@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -40,7 +40,7 @@ class Fitted:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    rows: tuple[tuple[int, ...], ...]
+    rows: tuple[tuple[int, ...], ...] = field(repr=False)
 
     def new_ids(self) -> dict[int, int]:
         """The new id of each old one that was kept."""
@@ -119,7 +119,7 @@ def extend(
                 # Whole numbers add up to the same sum in any order.
                 weights[word] = weights.get(word, 0) + WEIGHT_UNIT // len(texts)
     learnt = learn_merges(cutter.merges, weights, most=most, least=round(weight * WEIGHT_UNIT))
-    rows = {token: (number,) for token, number in cutter.tokens.items()}
+    rows: dict[str, tuple[int, ...]] = {token: (number,) for token, number in cutter.tokens.items()}
     for left, right in learnt:
         rows.setdefault(left + right, rows[left] + rows[right])
     return Fitted(_rebuilt(tokenizer, list(rows), [*cutter.merges.pairs, *learnt]), tuple(rows.values()))
@@ -130,7 +130,7 @@ def refit(model: PreTrainedModel, fitted: Fitted) -> Saving:
     entries, parameters = model.get_input_embeddings().weight.shape[0], parameters_of(model)
     tied = model.config.tie_word_embeddings
     embedding = _mean_rows(model.get_input_embeddings().weight, fitted.rows)
-    model.set_input_embeddings(nn.Embedding.from_pretrained(embedding, freeze=False))
+    model.set_input_embeddings(_embedding_of(embedding))
     if not tied:
         head = nn.Linear(embedding.shape[1], len(fitted.rows), bias=False, dtype=embedding.dtype)
         head.weight = nn.Parameter(_mean_rows(model.get_output_embeddings().weight, fitted.rows))
@@ -223,6 +223,13 @@ def _mean_rows(weight_VH: Tensor, rows: Sequence[tuple[int, ...]]) -> Tensor:
         if len(parts) > 1:
             new[number] = weight_VH[list(parts)].float().mean(0).to(new.dtype)
     return new
+
+
+def _embedding_of(weight_VH: Tensor) -> nn.Embedding:
+    entries, width = weight_VH.shape
+    embedding = nn.Embedding(entries, width, device="meta")
+    embedding.weight = nn.Parameter(weight_VH)
+    return embedding
 
 
 def _renamed(ids: Any, new_ids: Mapping[int, int]) -> Any:
