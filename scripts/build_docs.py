@@ -55,13 +55,6 @@ CAPTIONS = {
     "scripts/": "install, fetch models, build registers and prompts, build these pages",
     "docs/": "the site; `docs/results/` holds every figure that is claimed",
 }
-ROOF_CAPTIONS = {
-    "plan": "what a run will cost, before anything is spent",
-    "doctor": "whether objectives, masks, templates and verifiers are right",
-    "pipeline": "walks the rooms, skips what is done, goes on after a kill",
-    "screen": "what a person sees while a recipe runs",
-    "cli": "the commands",
-}
 
 
 def pages() -> list[Path]:
@@ -113,7 +106,7 @@ def tree() -> str:
                 if (PACKAGE / room / "__init__.py").exists():
                     lines.append(f"  {room + '/':<18}{purpose(PACKAGE / room / '__init__.py')}")
                 elif (PACKAGE / f"{room}.py").exists():
-                    lines.append(f"  {room + '.py':<18}{ROOF_CAPTIONS[room]}")
+                    lines.append(f"  {room + '.py':<18}{purpose(PACKAGE / f'{room}.py')}")
     return "\n".join(["```text", *lines, "```"])
 
 
