@@ -13,6 +13,7 @@ from typing import Any
 
 from cornue.models.chat import template_of_tokenizer
 from cornue.models.load import load_model, load_tokenizer, parameters_of, save_model
+from cornue.models.prune import prune
 from cornue.models.tiny import tiny_model, tiny_tokenizer
 from cornue.models.trim import Fitted, extend, refit, trim
 from cornue.records import recipe
@@ -21,6 +22,7 @@ from cornue.records.samples import Message
 from cornue.records.words import words
 
 TINY = "tiny"
+PRUNING_TEXTS = 48
 TURN, END = "<|im_start|>", "<|im_end|>"
 PLAIN = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -97,7 +99,7 @@ class Student:
         return text
 
     def fit(self, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]) -> dict[str, Any]:
-        """Fit the vocabulary to a job, as the recipe's ``trim`` and ``extend`` ask; returns what that saves.
+        """Fit vocabulary and depth to a job, as ``trim``, ``extend`` and ``layers`` ask; returns what that saves.
 
         Args:
             groups: the job's own texts by question form; never held-out ones.
@@ -111,7 +113,12 @@ class Student:
         if section.extend:
             self._take(extend(self.tokenizer, groups, most=section.extend))
         tokens = sum(len(self.encode(text)) for text in texts)
+        layers: Sequence[int] = range(self.model.config.num_hidden_layers)
+        if section.layers:
+            few = texts[:: max(1, len(texts) // PRUNING_TEXTS)]
+            layers = prune(self.model, [self.encode(text) for text in few], section.layers).kept
         return {
+            "layers": list(layers),
             "parameters_before": before["parameters"],
             "parameters": parameters_of(self.model),
             "vocabulary_before": before["vocabulary"],
