@@ -66,8 +66,8 @@ def targets(kind: str, seed: int = 1, rows: int = ROWS, temperature: float = 1.0
     if kind == "sampled":
         return Sparse(weight, ids, probs, **options)
     if kind == "top":
-        # Ids that only fill up, in front of and behind id 0, which must stay among the others.
-        ids[0, 1:], ids[1, :2], ids[2] = -1, -1, -1
+        # Ids that only fill up stand for no id, not even for 0, whether that is an entry or not.
+        ids[:1, 1:], ids[1:2], ids[2:3] = -1, torch.tensor([-1, -1, 0, 3, 5]), -1
         return Sparse(weight, ids, 0.8 * probs * (ids >= 0), 1 - (0.8 * probs * (ids >= 0)).sum(-1), **options)
     if kind == "policy":
         advantage = torch.randn(rows, generator=draw, dtype=torch.float64)
