@@ -53,6 +53,7 @@ CAPTIONS = {
     "prove/": "long proofs: kills, frauds, load",
     "bench/": "comparisons, side by side in one run",
     "scripts/": "install, fetch models, build registers and prompts, build these pages",
+    "deploy/": "files to run the service for others",
     "docs/": "the site; `docs/results/` holds every figure that is claimed",
 }
 
