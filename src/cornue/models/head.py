@@ -56,3 +56,12 @@ class Head:
         if self.vocabulary < logits_RV.shape[-1]:
             logits_RV[:, self.vocabulary :] = -torch.inf
         return logits_RV
+
+    def chosen(self, hidden_RH: Tensor, ids_R: Tensor) -> Tensor:
+        """The logit (R) of one id a row, in fp32, without those of the others."""
+        logits_R = (hidden_RH.float() * self.weight_VH[ids_R].float()).sum(-1)
+        if self.bias_V is not None:
+            logits_R = logits_R + self.bias_V[ids_R].float()
+        if self.softcap:
+            logits_R = torch.tanh(logits_R / self.softcap) * self.softcap
+        return logits_R * self.scale

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from cornue.models.arithmetic import DType
 from cornue.models.head import Head
@@ -63,12 +64,12 @@ class Method(Protocol):
     """Optimiser steps of the whole stage."""
 
     def plan(self, step: int) -> Sequence[Batch]:
-        """The batches of a step, whose weights are already divided by what the method divides by."""
+        """The batches of a step, whose weights are already divided by what the method divides by; none: no step."""
 
     def objectives(self, batch: Batch) -> Mapping[str, Objective]:
         """The summands of a batch's loss, by the names under which they are logged."""
 
-    def look(self, batch: Batch, found: Outcome) -> Figures:
+    def look(self, batch: Batch, hidden_RH: Tensor, found: Outcome) -> Figures:
         """More figures of a batch, as means over its rows; they change nothing."""
 
     def validate(self) -> float:
@@ -164,7 +165,7 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
         operations += count_operations(weights, batch)
     total = math.fsum(sums.values())
     rate = learning_rate(stage, step, method.steps)
-    norm = weights.step(rate, stage.clip)
+    norm = weights.step(rate, stage.clip) if rows else 0.0
     if not (math.isfinite(total) and math.isfinite(norm)):
         raise CheckFailed(
             words(
@@ -183,7 +184,7 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
         "step": step + 1,
         "loss": total,
         **sums,
-        **{name: value / rows for name, value in means.items()},
+        **{name: value / max(1, rows) for name, value in means.items()},
         "gradient_norm": norm,
         "learning_rate": rate,
         "tokens": tokens,
@@ -198,13 +199,14 @@ def _learn_batch(weights: Weights, method: Method, batch: Batch) -> tuple[Figure
     head = Head.of(weights.model)
     objectives = method.objectives(batch)
     hidden_RH = hidden_states(weights.model, batch.packed)[batch.rows_R]
-    found = fused(hidden_RH.detach(), head, list(objectives.values()), gradients=True)
+    states_RH = hidden_RH.detach()
+    found = fused(states_RH, head, list(objectives.values()), gradients=True)
     for param, gradient in ((head.weight_VH, found.weight_VH), (head.bias_V, found.bias_V)):
         if param is not None and gradient is not None:
             weights.add_gradient(param, gradient)
     if found.hidden_RH is not None:
         torch.autograd.backward(hidden_RH, found.hidden_RH)
-    shown = {"entropy": float(found.figures.entropy), **method.look(batch, found)}
+    shown = {"entropy": float(found.figures.entropy), **method.look(batch, states_RH, found)}
     return dict(zip(objectives, found.sums_O.tolist(), strict=True)), shown
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cornue.models.head import Head
 from cornue.models.packed import hidden_states
@@ -56,7 +57,7 @@ class Offline:
         """What is learnt from a batch."""
         raise NotImplementedError
 
-    def look(self, batch: Batch, found: Outcome) -> Figures:
+    def look(self, batch: Batch, hidden_RH: Tensor, found: Outcome) -> Figures:
         """Nothing more than the loop shows anyway."""
         return {}
 

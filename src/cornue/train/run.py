@@ -16,36 +16,26 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from cornue.models.arithmetic import measure_arithmetic
 from cornue.records.progress import Progress
-from cornue.records.recipe import Sft as SftStage
+from cornue.records.recipe import Grpo as GrpoStage
+from cornue.records.recipe import LogitKd as LogitKdStage
+from cornue.records.recipe import OnPolicyKd as OnPolicyKdStage
 from cornue.records.recipe import TrainStage
-from cornue.records.samples import Example, Message
+from cornue.records.samples import Example
 from cornue.seal.write import new_folder
-from cornue.train.batches import Lesson
+from cornue.train.grpo import Grpo
+from cornue.train.logit_kd import LogitKd
 from cornue.train.loop import Figures, Method, Settings, learn
+from cornue.train.materials import Materials, Student
+from cornue.train.on_policy_kd import OnPolicyKd
 from cornue.train.sft import Sft
 from cornue.train.weights import Weights
-
-
-class Student(Protocol):
-    """The model that learns, with its tokenizer and template."""
-
-    model: Any
-
-    def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
-        """Token ids of a conversation up to where the answer begins."""
-
-    def completion_ids(self, text: str) -> Sequence[int]:
-        """Token ids of an answer with the end-of-turn token."""
-
-    def save(self, folder: Path) -> None:
-        """Write weights, tokenizer and template into a folder."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +87,7 @@ def run_stages(
     settings: Settings,
     progress: Progress,
     on_step: Callable[[Figures], None],
+    materials: Materials | None = None,
 ) -> Trained:
     """Train all stages that are not finished and write the student.
 
@@ -104,9 +95,11 @@ def run_stages(
         start: the student before training; its model is changed in place.
         examples: what is learnt; ``validation`` is what checkpoints are chosen by.
         on_step: called with the figures of every finished step; may raise to stop.
+        materials: what methods other than ``sft`` need.
 
     Raises:
-        BadInput: an example cannot be learnt under a stage's settings.
+        BadInput: an example cannot be learnt under a stage's settings, or a material is missing.
+        Refused: a stage uses a capture for what it does not serve.
         CheckFailed: the loss is no longer a number.
     """
     if settings.threads:
@@ -117,7 +110,9 @@ def run_stages(
         if not (place / "end").exists():
             place.mkdir(parents=True, exist_ok=True)
             weights = Weights(start.model, stage, getattr(torch, settings.dtype), seed)
-            method = make_method(stage, start, examples, validation, settings, seed + number - 1)
+            method = make_method(
+                stage, start, examples, validation, materials or Materials(), settings, seed + number - 1, place
+            )
             progress.begin(stage.method, method.steps)
             learn(weights, method, stage, place, settings=settings, progress=progress, on_step=on_step)
             weights.finish()
@@ -138,30 +133,19 @@ def make_method(
     student: Student,
     examples: Sequence[Example],
     validation: Sequence[Example],
+    materials: Materials,
     settings: Settings,
     seed: int,
+    folder: Path,
 ) -> Method:
-    """The method of a stage."""
-    if isinstance(stage, SftStage):
-        return Sft(student.model, _lessons(student, examples), _lessons(student, validation), stage, settings, seed)
-    raise NotImplementedError(stage.method)
-
-
-def _lessons(student: Student, examples: Sequence[Example]) -> list[Lesson]:
-    """Examples as tokens; every token of the completion is learnt, the end of the turn too."""
-    made = []
-    for example in examples:
-        completion = tuple(student.completion_ids(example.completion))
-        made.append(
-            Lesson(
-                prompt=tuple(student.prompt_ids(example.messages)),
-                completion=completion,
-                author="student" if example.writer == "student" else "teacher",
-                ce=(1.0,) * len(completion),
-                name=f"{example.prompt_id}/{example.index}",
-            )
-        )
-    return made
+    """The method of a stage; ``folder`` is where it may store what it must not do twice."""
+    if isinstance(stage, LogitKdStage):
+        return LogitKd(stage, student, examples, validation, materials, settings, seed)
+    if isinstance(stage, OnPolicyKdStage):
+        return OnPolicyKd(stage, student, examples, validation, materials, settings, seed, folder)
+    if isinstance(stage, GrpoStage):
+        return Grpo(stage, student, examples, materials, settings, seed, folder)
+    return Sft.of(stage, student, examples, validation, settings, seed)
 
 
 def _load(model: Any, path: Path) -> None:
