@@ -1,0 +1,165 @@
+"""From a recipe to the subject that is examined: the student as training will have it, and few, short texts of the job.
+
+Where the teacher has been asked, its own answers are taken; where it has not, true answers stand in for them. The
+teacher's weights are loaded only where a stage asks it in the step. Nothing is asked of anyone, and nothing is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cornue.capture.reader import CaptureReader, open_capture
+from cornue.capture.teacher import Ask, Sampling, instructed, read_instructions
+from cornue.capture.teacher_replay import ReplayTeacher
+from cornue.curate.choose import curate
+from cornue.doctor.subject import Subject
+from cornue.job import TINY, Job
+from cornue.models.load import load_model, load_tokenizer
+from cornue.models.student import Student
+from cornue.records.errors import BadInput
+from cornue.records.recipe import LogitKd, OnPolicyKd, TrainStage
+from cornue.records.samples import Example, Message, Prompt, Sample
+from cornue.records.words import words
+from cornue.train.captured import CapturedDistributions
+from cornue.train.materials import Distributions, TeacherAtHand
+from cornue.verify.base import Verifier
+from cornue.verify.run import make_verifier
+
+PROMPTS, TEXTS = 60, 3
+
+
+@dataclass
+class AtHand:
+    """The recipe's teacher with its weights in this process."""
+
+    model: Any
+    tokenizer: Any
+    instructions: str
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """What it sees of a conversation, its own instructions included."""
+        turns = instructed(Prompt(id="", messages=tuple(messages)), self.instructions)
+        text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def admit(path: Path, folder: Path) -> Subject:
+    """The subject of a recipe.
+
+    Args:
+        folder: a place that is thrown away afterwards.
+
+    Raises:
+        BadInput: the recipe or a file of it cannot be used.
+    """
+    job = Job.read(path)
+    recipe = job.recipe
+    verifier = make_verifier(recipe.verify, job.base, job.register)
+    capture = open_capture(job.file(recipe.capture.use), recipe.capture.digest) if job.uses_capture else None
+    prompts = _spread([prompt for prompt in job.prompts if prompt.split == "train"])
+    answers = _answers(job, capture, prompts)
+    known = _examples(job, prompts, answers, verifier)
+    examples = sorted(known, key=lambda item: len(item.completion) + len(item.messages[-1].content))[:TEXTS]
+    student = Student.read(job.student_start)
+    if recipe.student.template == "plain":
+        student.use_plain_template()
+    student.fit(recipe.student, _by_form(known), [])
+    return Subject(
+        student=student,
+        examples=examples,
+        prompts=prompts,
+        stages=recipe.train,
+        folder=folder,
+        teacher=_teacher(job),
+        distributions=_distributions(recipe.train, capture),
+        answers=answers,
+        verifier=verifier,
+        kinds=recipe.pack.formats,
+    )
+
+
+def _spread(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Some of many prompts, from all parts of the list.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if not prompts:
+        raise BadInput(
+            words(en="No prompt is for training.", fr="Aucune question n'est pour l'entraînement."),
+            words(en='Give some prompts the split "train".', fr='Donnez à des questions la part "train".'),
+        )
+    return list(prompts[:: max(1, len(prompts) // PROMPTS)][:PROMPTS])
+
+
+def _answers(job: Job, capture: CaptureReader | None, prompts: Sequence[Prompt]) -> list[Sample]:
+    """What the teacher has answered to some prompts, if anything."""
+    wanted = {prompt.id for prompt in prompts}
+    if capture:
+        return [sample for sample in capture.samples() if sample.prompt_id in wanted]
+    teacher = job.recipe.teacher
+    if teacher.kind != "replay":
+        return []
+    said = ReplayTeacher(job.file(teacher.model)).sample([Ask(prompt) for prompt in prompts], Sampling())
+    return [sample for sample in said if not sample.error]
+
+
+def _examples(job: Job, prompts: Sequence[Prompt], answers: Sequence[Sample], verifier: Verifier) -> list[Example]:
+    """What curation would keep of the answers; true answers where there are none.
+
+    Raises:
+        BadInput: there is neither.
+    """
+    by_id = {prompt.id: prompt for prompt in prompts}
+    verdicts = [verifier.judge(by_id[answer.prompt_id], answer) for answer in answers]
+    kept = curate(job.recipe.curate, by_id, answers, verdicts).train
+    found = kept or [
+        Example(prompt_id=prompt.id, messages=prompt.messages, completion=verifier.gold(prompt), form=prompt.form)
+        for prompt in prompts
+        if prompt.truth is not None
+    ]
+    if not found:
+        raise BadInput(
+            words(en="There is no text to learn from.", fr="Il n'y a pas de texte dont apprendre."),
+            words(
+                en="Give some prompts a truth, or name a finished capture in capture.use.",
+                fr="Donnez une vérité à des questions, ou nommez une capture finie dans capture.use.",
+            ),
+        )
+    return found
+
+
+def _by_form(examples: Sequence[Example]) -> dict[str, list[str]]:
+    """The texts of the examples by question form."""
+    groups: dict[str, list[str]] = {}
+    for example in examples:
+        texts = [*(message.content for message in example.messages), example.completion]
+        groups.setdefault(example.form, []).extend(texts)
+    return groups
+
+
+def _teacher(job: Job) -> TeacherAtHand | None:
+    """The recipe's teacher where a stage asks it in the step."""
+    asked = any(
+        isinstance(stage, OnPolicyKd) or (isinstance(stage, LogitKd) and stage.live) for stage in job.recipe.train
+    )
+    section = job.recipe.teacher
+    if not asked:
+        return None
+    schema = job.register.schema if job.register else ""
+    instructions = read_instructions(job.file(section.instructions), schema) if section.instructions else ""
+    if section.model == TINY:
+        held = Student.read(Path(TINY))
+        return AtHand(held.model, held.tokenizer, instructions)
+    path = job.file(section.model)
+    return AtHand(load_model(path), load_tokenizer(path), instructions)
+
+
+def _distributions(stages: Sequence[TrainStage], capture: CaptureReader | None) -> Distributions | None:
+    """Those of a finished capture, where a stage learns from them."""
+    cached = any(isinstance(stage, LogitKd) and not stage.live for stage in stages)
+    return CapturedDistributions(capture) if capture and cached else None
