@@ -16,13 +16,14 @@ from serving.world import service
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE_RUN = "async (rules) => (await axe.run(document, {runOnly: rules})).violations.map((v) => v.id)"
+SCREENS = results.ROOT / "build" / "screens"
 SIZES = ((360, 740), (1280, 800))
 FIGURE, TABLE = "Combien de communes ?", "Quelles communes ?"
 NOTE = "[name=note]"
 
 
 def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Figures and bars; screenshots go to ``docs/results/serve-*.png``."""
+    """Figures and bars; screenshots go to ``build/screens/``."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -32,7 +33,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     violations: list[str] = []
     outside: set[str] = set()
     sizes: list[int] = []
-    results.RESULTS.mkdir(parents=True, exist_ok=True)
+    SCREENS.mkdir(parents=True, exist_ok=True)
     with service(work / "browser", pause=0.05, think="hm") as running, sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for width, height in SIZES:
@@ -47,7 +48,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 def look(name: str, page: Any = page, tag: str = f"{width}-{scheme}") -> None:
                     page.add_script_tag(content=axe)
                     violations.extend(f"{tag} {name}: {rule}" for rule in page.evaluate(AXE_RUN, RULES))
-                    page.screenshot(path=str(results.RESULTS / f"serve-{tag}-{name}.png"))
+                    page.screenshot(path=str(SCREENS / f"{tag}-{name}.png"))
 
                 _walk(page, running.url, look, passed, failed)
                 context.close()

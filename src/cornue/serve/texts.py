@@ -263,9 +263,17 @@ FRENCH_NAMES = {
 }
 
 FRENCH_WORDS = {
-    "completed": "achevé", "interrupted": "interrompu", "failed": "échoué", "measured": "mesuré",
-    "estimated": "estimé", "counted": "compté", "declared": "déclaré", "batched": "en lot", "replay": "rejouable",
-    "energy x price of electricity": "énergie x prix de l'électricité", "energy x grid": "énergie x réseau",
+    "completed": "achevé",
+    "interrupted": "interrompu",
+    "failed": "échoué",
+    "measured": "mesuré",
+    "estimated": "estimé",
+    "counted": "compté",
+    "declared": "déclaré",
+    "batched": "en lot",
+    "replay": "rejouable",
+    "energy x price of electricity": "énergie x prix de l'électricité",
+    "energy x grid": "énergie x réseau",
 }
 
 
