@@ -35,7 +35,7 @@ ROOF = ("job", "pipeline", "plan", "doctor", "screen", "cli")
 HEAVY = ("torch", "transformers")
 # Import names that differ from the name of their package.
 PACKAGES = {"markdown_it": "markdown-it-py", "multipart": "python-multipart"}
-MAY_BE_HEAVY = ("models/", "train/", "evaluate/", "doctor/", "capture/sparse.py")
+MAY_BE_HEAVY = ("models/", "train/", "evaluate/", "capture/sparse.py", "doctor/")
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS, PACKAGE_LINES = 400, 60, 7, 20_000
 

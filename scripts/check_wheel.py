@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers")
-HEAVY_ROOMS = ("models", "train", "evaluate")
-HEAVY_FILES = ("cornue.capture.sparse",)
+HEAVY_ROOMS = ("models", "train", "evaluate", "doctor")
+HEAVY_FILES = ("cornue.capture.sparse", "cornue.capture.teacher_transformers")
 HELP_SECONDS = 0.3
 HELP_TRIES = 7
 

@@ -113,17 +113,18 @@ class _Journey:
         self._do("capture", inputs, self._ask, resumes=True)
 
     def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
-        missing = {prompt.id for prompt in self._prompts()} - {prompt.id for prompt in found.prompts()}
-        if missing:
+        wanted = {prompt.id for prompt in self._prompts()}
+        asked = wanted & {prompt.id for prompt in found.prompts()}
+        if not asked:
             raise BadInput(
                 words(
-                    en=f"The capture {found.folder} lacks {len(missing)} of the recipe's prompts.",
-                    fr=f"Il manque {len(missing)} des questions de la recette à la capture {found.folder}.",
+                    en=f"The capture {found.folder} holds none of the recipe's prompts.",
+                    fr=f"La capture {found.folder} ne contient aucune des questions de la recette.",
                 ),
                 words(en="Ask the teacher again with --fresh.", fr="Interrogez le professeur avec --fresh."),
             )
         _copy_files(found.folder, place)
-        return {"capture": found.digest, "counts": found.counts}
+        return {"capture": found.digest, "asked": len(asked), "not_asked": len(wanted - asked), "counts": found.counts}
 
     def _ask(self, place: Path) -> dict[str, Any]:
         from cornue.capture.ask import run_capture

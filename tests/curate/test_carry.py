@@ -59,13 +59,13 @@ def test_two_names_may_change_places() -> None:
 def test_what_is_carried_has_been_judged_and_says_from_where() -> None:
     first = ask("Morbihan ?", "SELECT nom FROM t WHERE d = 'Morbihan' AND p > 10000")
     second = ask("Ain ?", "SELECT nom FROM t WHERE d = 'Ain' AND p > 7")
-    other = ask("Ain !", "SELECT nom FROM t WHERE d = 'Ain' AND p > 7", form="g")
+    other = ask("Ain !", "SELECT nom FROM t WHERE d = 'Ain' AND p < 7")
     found = list(carry([(first, Sample(prompt_id=first.id, text=OLD))], [second, other], Accepts()))
     assert [(example.prompt_id, example.carried_from) for example in found] == [(second.id, first.id)]
     assert found[0].completion.endswith("d = 'Ain' AND p > 7")
 
 
-def test_a_refusal_is_carried_to_refusals_of_its_form_only() -> None:
+def test_a_refusal_is_carried_to_refusals_only() -> None:
     first, second, other = ask("maire de X"), ask("maire de Y"), ask("pop de Y", "SELECT 1")
     refusal = Sample(prompt_id=first.id, text="-- hors registre")
     assert [e.prompt_id for e in carry([(first, refusal)], [second, other], Accepts())] == [second.id]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cornue.audit.finding import Finding
-from cornue.evaluate.run import by_stratum, compare_answerers, judge_all
+from cornue.evaluate.score import by_stratum, compare_answerers, judge_all
 from cornue.ledger.ledger import check_ledger
 from cornue.pack.gather import stored_parts
 from cornue.pack.open import Pack, open_pack

@@ -1,6 +1,6 @@
-"""Carries a teacher's right answer over to sibling questions: one answer serves a whole question form.
+"""Carries a teacher's right answer over to sibling questions: one answer serves all that ask for the same thing.
 
-Two prompts of one form have true queries that differ in nothing but names and numbers. Where the teacher was right on
+Two questions are siblings when their true queries differ in nothing but names and numbers. Where the teacher was right on
 one of them, the same answer with the other's names and numbers is an answer to the other, which nobody need ask for. It
 is judged like any other answer before it is used, and each says where it was carried from. It asks no model and invents
 no wording.
@@ -36,17 +36,19 @@ def skeleton(query: str) -> Skeleton:
 
 
 def carry(kept: Iterable[tuple[Prompt, Sample]], siblings: Iterable[Prompt], verifier: Verifier) -> Iterator[Example]:
-    """Examples for prompts whose form the teacher has answered rightly, in the order of ``siblings``.
+    """Examples for prompts with a sibling that the teacher has answered rightly, in the order of ``siblings``.
 
     Args:
         kept: prompts with answers that were found correct.
         siblings: prompts without a correct answer of their own.
     """
-    sources: dict[tuple[str, str], list[tuple[Prompt, Sample]]] = defaultdict(list)
+    sources: dict[str, list[tuple[Prompt, Sample]]] = defaultdict(list)
     for prompt, sample in kept:
-        sources[_key(prompt)].append((prompt, sample))
+        sources[_truth(prompt).shape].append((prompt, sample))
     for sibling in siblings:
-        for prompt, sample in sources.get(_key(sibling), ()):
+        # An answer to the same form first: its words fit best.
+        same_shape = sources.get(_truth(sibling).shape, ())
+        for prompt, sample in sorted(same_shape, key=lambda pair: pair[0].form != sibling.form):
             text = exchange(sample.text, _truth(prompt).literals, _truth(sibling).literals)
             if text is not None and verifier.weigh(sibling, text)[0] == "correct":
                 yield Example(
@@ -124,7 +126,3 @@ def _bare(literal: str) -> str:
 def _truth(prompt: Prompt) -> Skeleton:
     query = (prompt.truth or {}).get("sql")
     return skeleton(query) if query else Skeleton("", ())
-
-
-def _key(prompt: Prompt) -> tuple[str, str]:
-    return prompt.form, _truth(prompt).shape

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 
 from cornue.ledger.ledger import read_ledger, totals
 from cornue.ledger.prices import bill
@@ -45,7 +45,7 @@ def write_report(pack: Path, rooms: Mapping[str, Path], ledger: Path) -> None:
     spent = totals(entries)
     environment = Environment(
         loader=PackageLoader("cornue.report"),
-        autoescape=select_autoescape(),
+        autoescape=True,
         trim_blocks=True,
     )
     html = environment.get_template("report.html.jinja").render(
