@@ -52,6 +52,7 @@ def main() -> None:
 def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures and bars."""
     cores = sorted(os.sched_getaffinity(0))
+    pinned = _pin(cores)
     with running(gguf, work, cores) as (upstream, port):
         address, key = upstream.engine.door
         direct = Asker(address, {"Authorization": f"Bearer {key}"}, "engine", {"cache_prompt": False})
@@ -67,6 +68,7 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
         load = (time.process_time() - begin) / (time.perf_counter() - wall)
     added = statistics.median(a - b for a, b in zip(firsts["through"], firsts["direct"], strict=True)) * 1000
     figures = {
+        "engine pinned to one core": pinned,
         "tokens an answer": TOKENS,
         "one at a time": alone,
         f"{SLOTS} at a time": several,
@@ -132,7 +134,7 @@ def running(gguf: Path, work: Path, cores: list[int]) -> Iterator[tuple[OwnEngin
     )
     thread = threading.Thread(target=server.run, daemon=True)
     # The child inherits the affinity with which it is started.
-    os.sched_setaffinity(0, cores[:1])
+    _pin(cores[:1])
     thread.start()
     while not server.started:
         time.sleep(0.05)
@@ -144,10 +146,14 @@ def running(gguf: Path, work: Path, cores: list[int]) -> Iterator[tuple[OwnEngin
         thread.join(10)
 
 
-def _pin(cores: list[int]) -> None:
-    """Every thread of this process on some cores."""
-    for entry in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(entry.name), cores)
+def _pin(cores: list[int]) -> bool:
+    """Every thread of this process on some cores; False where the system does not allow it."""
+    try:
+        for entry in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(entry.name), cores)
+    except OSError:
+        return False
+    return True
 
 
 def start_model() -> Path | None:
