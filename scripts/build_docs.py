@@ -219,6 +219,8 @@ def commands() -> Iterator[str]:
 
     from cornue import cli
 
+    cli.load_rooms(("serve", "access"))
+
     yield from described(typer.main.get_command(cli.app), "cornue")
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def main() -> None:
     """Run the command line; errors become a sentence and an exit code."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
-    _load_rooms()
+    load_rooms(sys.argv[1:2])
     try:
         app(standalone_mode=True)
     except CornueError as error:
@@ -183,10 +184,10 @@ def pull(
 
 @keys.command("new")
 def new(name: Annotated[str, typer.Argument(help="Name of the institution.")]) -> None:
-    """Make a signing key; its passphrase, if any, is read from CORNUE_PASSPHRASE."""
-    from cornue.seal.keys import key_folder, new_key
+    """Make a signing key; its passphrase, if any, is read from CORNUE_KEY_PASSPHRASE."""
+    from cornue.seal.keys import PASSPHRASE, key_folder, new_key
 
-    key = new_key(key_folder() / f"{name}.pem", os.environ.get("CORNUE_PASSPHRASE", ""))
+    key = new_key(key_folder() / f"{name}.pem", os.environ.get(PASSPHRASE, ""))
     print(key.public.fingerprint)
 
 
@@ -200,10 +201,17 @@ def show() -> None:
             print(f"{read_public_key(path).fingerprint}  {path}")
 
 
-def _load_rooms() -> None:
-    """Commands that live in a room; ``access`` is loaded only when it is called, since its imports take their time."""
-    wanted = sys.argv[1:2]
-    if wanted == ["access"]:
+def load_rooms(wanted: Collection[str]) -> None:
+    """Commands that live in a room: those that are wanted are loaded, the others only named, since imports take time."""
+    if "serve" in wanted:
+        from cornue.serve.command import serve_command
+
+        app.command("serve")(serve_command)
+    else:
+        app.add_typer(
+            typer.Typer(), name="serve", help="Offer a sealed model: an OpenAI-compatible API and a chat page."
+        )
+    if "access" in wanted:
         from cornue.serve.access_cli import app as access
 
         app.add_typer(access, name="access")

@@ -7,6 +7,7 @@ any time and run again: finished steps stay, unfinished ones go on from what is 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -29,7 +30,9 @@ from cornue.records.errors import BadInput, Refused
 from cornue.records.progress import Progress, Silent
 from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
+from cornue.seal.keys import PASSPHRASE, key_folder, read_key
 from cornue.seal.runs import STEPS, RunFolder
+from cornue.seal.sign import sign_folder
 from cornue.seal.tables import read_records
 from cornue.seal.write import write_bytes, write_text
 
@@ -249,7 +252,35 @@ class _Journey:
             return {"model": facts.model_digest}
 
         self._do("pack", inputs, work)
+        self._sign(self.folder.place("pack"))
         shutil.copyfile(self.folder.place("pack") / "report.html", self.folder.path / "report.html")
+
+    def _sign(self, pack: Path) -> None:
+        """Sign the pack with the institution's key, where there is one.
+
+        Raises:
+            BadInput: the recipe names a key that is not there, or there are several and it names none.
+        """
+        wanted = self.recipe.pack.key
+        found = sorted(path for path in key_folder().glob("*.pem") if not path.name.endswith(".pub.pem"))
+        if not wanted and not found:
+            self.sitting.say(
+                words(
+                    en="not signed: `cornue keys new NAME` makes a key",
+                    fr="non signé : `cornue keys new NOM` crée une clé",
+                )
+            )
+            return
+        if not wanted and len(found) > 1:
+            raise BadInput(
+                words(
+                    en=f"There are {len(found)} keys, and the recipe does not say which one signs.",
+                    fr=f"Il y a {len(found)} clés, et la recette ne dit pas laquelle signe.",
+                ),
+                words(en='Write key = "NAME" in [pack].', fr='Écrivez key = "NOM" dans [pack].'),
+            )
+        path = key_folder() / f"{wanted}.pem" if wanted else found[0]
+        sign_folder(pack, read_key(path, os.environ.get(PASSPHRASE, "")))
 
     # What several steps read.
 

@@ -19,9 +19,9 @@ from cornue.pack.open import open_pack
 
 
 def cornue(*words: str | Path, cwd: Path, language: str = "en") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CORNUE_LANG": language}
+    environment = {**os.environ, "CORNUE_LANG": language, "CORNUE_KEYS": str(cwd / "keys")}
     command = [sys.executable, "-m", "cornue.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(job: Path) -> None:
@@ -38,6 +38,18 @@ def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(job: Path
     assert json.loads(chat.stdout)["model"] == open_pack(run / "6-pack").facts.model_digest
     again = cornue("run", job, cwd=job.parent)
     assert again.returncode == 0 and again.stderr.count("done before") == 6
+
+
+def test_a_pack_signed_by_a_trusted_key_is_verified(job: Path) -> None:
+    assert cornue("keys", "new", "town-hall", cwd=job.parent).returncode == 0
+    run = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
+    seal = json.loads(cornue("audit", run / "6-pack", "--json", cwd=job.parent).stdout)[0]
+    assert seal["value"] == "not checkable"
+    (job.parent / "keys" / "trusted").mkdir()
+    public = job.parent / "keys" / "town-hall.pub.pem"
+    (job.parent / "keys" / "trusted" / public.name).write_bytes(public.read_bytes())
+    seal = json.loads(cornue("audit", run / "6-pack", "--json", cwd=job.parent).stdout)[0]
+    assert seal["value"] == "verified"
 
 
 def test_an_altered_answer_is_found_false(job: Path) -> None:

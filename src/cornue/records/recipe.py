@@ -271,6 +271,8 @@ class Pack(Section):
     """The file that is measured and served."""
     licence: str = "Apache-2.0"
     """Licence under which the student is given."""
+    key: str = ""
+    """Name of the key that signs (``cornue keys new NAME``); empty takes the only one there is, or none."""
 
 
 class Budget(Section):
