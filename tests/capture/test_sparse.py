@@ -14,6 +14,7 @@ from cornue.capture.sparse import DenseScorer, draw, top, uniforms
 from cornue.capture.teacher import Text
 
 VOCABULARY, ROWS_OF_HEAD = 300, 320
+WORDS = range(VOCABULARY)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_ids_without_mass_are_never_drawn() -> None:
 def test_top_rows_are_the_models_own_probabilities(model: Any, beginning: int) -> None:
     shape = Shape(form="top", width=10, vocabulary=VOCABULARY)
     asked = texts(beginning)
-    for place, rows in DenseScorer(model, VOCABULARY).score(asked, shape):
+    for place, rows in DenseScorer(model, WORDS).score(asked, shape):
         expected = whole(model, asked[place])
         targets = targets_of(rows, shape)
         found = targets.weights.reshape(-1, 10)
@@ -95,7 +96,7 @@ def test_top_rows_are_the_models_own_probabilities(model: Any, beginning: int) -
 def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
     asked = texts(count=9)
     shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
-    rows = dict(DenseScorer(model, VOCABULARY).score(asked, shape))
+    rows = dict(DenseScorer(model, WORDS).score(asked, shape))
     assert {place: len(row.splits) - 1 for place, row in rows.items()} == {
         place: len(text.completion) for place, text in enumerate(asked)
     }
@@ -104,17 +105,17 @@ def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
 def test_draws_do_not_depend_on_the_neighbours(model: Any) -> None:
     shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
     asked = texts()
-    together = dict(DenseScorer(model, VOCABULARY).score(asked, shape))
+    together = dict(DenseScorer(model, WORDS).score(asked, shape))
     for place, text in enumerate(asked):
-        [(_, alone)] = DenseScorer(model, VOCABULARY).score([text], shape)
+        [(_, alone)] = DenseScorer(model, WORDS).score([text], shape)
         assert same(alone, together[place])
 
 
 def test_a_temperature_softens_the_distribution(model: Any) -> None:
     [text] = texts(count=1)
-    for _, _, p in DenseScorer(model, VOCABULARY, temperature=2.0).probabilities([text]):
+    for _, _, p in DenseScorer(model, WORDS, temperature=2.0).whole([text]):
         expected = torch.softmax(whole(model, text).log() / 2, -1)
-        assert torch.allclose(p[:, :VOCABULARY], expected, atol=1e-5)
+        assert np.allclose(p[:, :VOCABULARY], expected.numpy(), atol=1e-5)
 
 
 def test_top_of_a_certain_row_has_no_tail() -> None:

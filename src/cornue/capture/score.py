@@ -1,6 +1,6 @@
 """Writes down what the teacher held likely at each token of its answers, shard by shard.
 
-A shard that is whole is not made again. It chooses no form and measures no fidelity: the recipe and ``fidelity`` do.
+A shard that is whole is not made again. It chooses no form and measures no fidelity: the recipe and ``certify`` do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cornue.capture.certify import certify
 from cornue.capture.packing import Shape, Shards, encode, tokens_digest, write_shard
 from cornue.capture.teacher import Scorer, Teacher, Text, seed_of
 from cornue.records import recipe
@@ -74,17 +75,19 @@ def score_samples(
     scorer = teacher.scorer(1.0)
     assert section.distributions != "none"
     shape = Shape(form=section.distributions, width=section.width, vocabulary=len(scorer.tokens))
+    texts = [text_of(teacher, prompt, sample) for prompt, sample in zip(prompts, samples, strict=True)]
     progress.begin("score", len(samples))
     files = []
     for first in range(0, len(samples), SHARD_SAMPLES):
         part = range(first, min(first + SHARD_SAMPLES, len(samples)))
         path = folder / f"distributions-{first // SHARD_SAMPLES:04d}.safetensors"
         if not _is_whole(path, [samples[place] for place in part], shape):
-            _write(path, [text_of(teacher, prompts[place], samples[place]) for place in part], scorer, shape)
+            _write(path, [texts[place] for place in part], scorer, shape)
         files.append(path)
         progress.advance(part.stop)
     write_vocabulary(folder / VOCABULARY, scorer.tokens)
-    about = _about(shape, Shards(files), samples) | {"scorer": scorer.identity()}
+    fidelity = certify(teacher, scorer, prompts, texts, shape)
+    about = _about(shape, Shards(files), samples) | {"scorer": scorer.identity(), "fidelity": fidelity}
     return Scored((*files, folder / VOCABULARY), about)
 
 

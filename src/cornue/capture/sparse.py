@@ -2,7 +2,7 @@
 
 Given texts are run through a transformers model; from its hidden states the logits of a few hundred rows at a time are
 formed, reduced and thrown away, so no (tokens × vocabulary) tensor is kept and no Python runs per token. This is the
-one file of the room that needs torch. It loads no model and writes nothing.
+one file of the room that needs torch. It writes nothing.
 
 Sampled rows are drawn systematically: one uniform number shifts a comb of n equal steps over the cumulated
 distribution. Every id is then drawn n·p times on average, rounded up or down, so counts over n are unbiased for each
@@ -14,6 +14,8 @@ Shapes: R rows, V vocabulary, H hidden size, B blocks of S ids, n draws.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cornue.capture.fidelity import REPLICATES, Floats, measure
 from cornue.capture.packing import Rows, Shape, log_codes
-from cornue.capture.teacher import Text
+from cornue.capture.teacher import Scorer, Text
 from cornue.models.head import Head
+from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import hidden_states, pack, use_attention
 
 BLOCK = 128
@@ -33,25 +37,36 @@ CELLS = 1 << 24
 COMMON_LEAST = 64
 
 
-class DenseScorer:
-    """A model that scores given texts.
+class DenseScorer(Scorer):
+    """A model with dense weights that scores given texts.
 
     Args:
         model: a transformers causal model in evaluation mode.
-        vocabulary: ids that its tokenizer knows; the head's rows beyond them get no mass.
+        tokenizer: its tokenizer; the head's rows beyond its entries get no mass.
+        weights: digest of the file or folder that the model was read from.
         temperature: divides the logits before anything else is done with them.
     """
 
-    def __init__(self, model: Any, vocabulary: int = 0, temperature: float = 1.0) -> None:
-        self._model = model
-        self._head = Head.of(model, vocabulary)
+    def __init__(self, model: Any, tokenizer: Any, weights: str = "", temperature: float = 1.0) -> None:
+        self._model, self._tokenizer, self._weights = model, tokenizer, weights
         self._temperature = temperature
+        self._head = Head.of(model, len(tokenizer))
         self._rows = max(1, CELLS // int(self._head.weight_VH.shape[0]))
 
+    def identity(self) -> dict[str, Any]:
+        """See ``Scorer``."""
+        return {
+            "weights": self._weights,
+            "arithmetic": str(self._model.dtype).removeprefix("torch."),
+            "engine": {"name": "transformers", "version": version("transformers"), "torch": version("torch")},
+            "temperature": self._temperature,
+        }
+
     @property
-    def vocabulary(self) -> int:
-        """Ids that may have mass."""
-        return self._head.vocabulary
+    def tokens(self) -> Sequence[str]:
+        """See ``Scorer``."""
+        names: list[str] = self._tokenizer.convert_ids_to_tokens(range(len(self._tokenizer)))
+        return names
 
     def logits(self, hidden_RH: Tensor) -> Tensor:
         """Logits (R, V) in fp32 over the temperature."""
@@ -59,8 +74,21 @@ class DenseScorer:
         return logits_RV if self._temperature == 1.0 else logits_RV.div_(self._temperature)
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, Tensor]]:
-        """Whole distributions (R, V) of some rows at a time: which text, which of its rows, and the distributions."""
+    def whole(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+        """See ``Scorer``."""
+        for place, part, p_RV in self._whole(texts):
+            yield place, part, p_RV.cpu().numpy()
+
+    @torch.inference_mode()
+    def errors(self, texts: Sequence[Text], shape: Shape) -> Iterator[Floats]:
+        """See ``Scorer``."""
+        times = REPLICATES if shape.form == "sampled" else 1
+        for place, part, p_RV in self._whole(texts):
+            seeds = [texts[place].seed + part.start + 7919 * (time + 1) for time in range(times)]
+            replicates = [reduce_rows(p_RV.log(), shape, uniforms(seed, len(p_RV))) for seed in seeds]
+            yield measure(p_RV.cpu().numpy(), replicates, shape)
+
+    def _whole(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, Tensor]]:
         for place, hidden_LH in self._hidden(texts):
             for first in range(0, len(hidden_LH), self._rows):
                 part = slice(first, min(first + self._rows, len(hidden_LH)))
@@ -114,6 +142,15 @@ class DenseScorer:
                 text = texts[batch[inside]]
                 first = start + len(text.prompt) - 1
                 yield batch[inside], hidden_NH[first : first + len(text.completion)]
+
+
+def load_scorer(path: Path, weights: str, temperature: float) -> DenseScorer:
+    """The dequantised weights of a GGUF file, or a folder of safetensors, as a scorer.
+
+    Raises:
+        BadInput: there is no model that can be read.
+    """
+    return DenseScorer(load_model(path), load_tokenizer(path), weights, temperature)
 
 
 def uniforms(seed: int, count: int) -> NDArray[np.float64]:

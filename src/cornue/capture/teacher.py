@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cornue.capture.budget import Purse
+from cornue.capture.fidelity import Floats
 from cornue.capture.packing import Rows, Shape
 from cornue.records.digests import digest_file, digest_json
 from cornue.records.errors import BadInput
@@ -49,6 +53,12 @@ class Scorer(Protocol):
 
     def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
         """The reduced rows of each text, one per token of the completion, with its place, in any order."""
+
+    def whole(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+        """Whole distributions (R, V), some rows at a time: which text, which of its rows, and the distributions."""
+
+    def errors(self, texts: Sequence[Text], shape: Shape) -> Iterator[Floats]:
+        """What a form loses on these texts; see ``fidelity.measure``."""
 
 
 class Teacher(Protocol):
@@ -91,6 +101,10 @@ class Teacher(Protocol):
 
     def take_rows(self, prompt_id: str, index: int) -> Rows | None:
         """What it held likely at each token of an answer just given, where it says so while sampling; asked once."""
+        return None
+
+    def say_again(self, prompt: Prompt, max_tokens: int) -> tuple[tuple[int, ...], Rows] | None:
+        """Its greedy answer with its likeliest tokens at each step, where another engine scores; None where not."""
         return None
 
     def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:

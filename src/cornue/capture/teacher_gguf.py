@@ -6,16 +6,23 @@ engine with an identity of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.teacher import Ask, Sampling, Teacher, instructed, require_digest
+import numpy as np
+
+from cornue.capture.packing import Rows, log_codes
+from cornue.capture.teacher import Ask, Sampling, Scorer, Teacher, instructed, require_digest
 from cornue.models.engine import Engine, Request
 from cornue.models.gguf_file import read_gguf
 from cornue.records.digests import digest_text
 from cornue.records.samples import Prompt, Sample
+
+# Tokens whose probabilities the engine tells at each step.
+LIKELIEST = 20
 
 
 class GgufTeacher(Teacher):
@@ -44,6 +51,7 @@ class GgufTeacher(Teacher):
         context: int = 2048,
         threads: int | None = None,
     ) -> None:
+        self._path = path
         self._weights = require_digest(path, sha256)
         self._file = read_gguf(path)
         self._instructions = instructions
@@ -97,7 +105,35 @@ class GgufTeacher(Teacher):
 
     def most_prompt_tokens(self, prompt: Prompt) -> int:
         """See ``Teacher``; it is exact here."""
-        return len(self._engine.tokenize(self._engine.render(instructed(prompt, self._instructions))))
+        return len(self.prompt_ids(prompt))
+
+    def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """See ``Teacher``."""
+        return tuple(self._engine.tokenize(self._engine.render(instructed(prompt, self._instructions))))
+
+    def say_again(self, prompt: Prompt, max_tokens: int) -> tuple[tuple[int, ...], Rows] | None:
+        """See ``Teacher``."""
+        text = self._engine.render(instructed(prompt, self._instructions))
+        answer = self._engine.complete(text, max_tokens=max_tokens, n_probs=LIKELIEST)
+        sizes, ids, logs, rests = [0], [], [], []
+        steps = [step for step in answer.choices if step is not None]
+        if len(steps) < len(answer.choices):
+            return None
+        for step in steps:
+            found = sorted(zip(step.ids, step.logprobs, strict=True))
+            ids += [id_ for id_, _ in found]
+            logs += [log for _, log in found]
+            sizes.append(sizes[-1] + len(found))
+            rests.append(max(1 - sum(math.exp(log) for _, log in found), 1e-12))
+        rows = Rows(np.array(sizes), np.array(ids), log_codes(np.array(logs)), log_codes(np.log(np.array(rests))))
+        return tuple(step.drawn for step in steps), rows
+
+    def scorer(self, temperature: float) -> Scorer:
+        """See ``Teacher``: the same weights, dequantised, in another engine."""
+        # torch is heavy and not everywhere.
+        from cornue.capture.sparse import load_scorer
+
+        return load_scorer(self._path, self._weights, temperature)
 
     def close(self) -> None:
         """Ends the engine."""

@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.teacher import Ask, Sampling, Teacher, instructed, require_digest
+from cornue.capture.sparse import DenseScorer
+from cornue.capture.teacher import Ask, Sampling, Scorer, Teacher, instructed, require_digest
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.sample import Written, generate
 from cornue.records.digests import digest_folder, digest_text
@@ -72,6 +73,14 @@ class TransformersTeacher(Teacher):
     def most_prompt_tokens(self, prompt: Prompt) -> int:
         """See ``Teacher``; it is exact here."""
         return len(self._encode(prompt))
+
+    def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """See ``Teacher``."""
+        return tuple(self._encode(prompt))
+
+    def scorer(self, temperature: float) -> Scorer:
+        """See ``Teacher``: the weights that sampled."""
+        return DenseScorer(self._model, self._tokenizer, self._weights, temperature)
 
     def close(self) -> None:
         """Lets go of the weights."""
