@@ -202,7 +202,7 @@ def show() -> None:
 
 
 def load_rooms(wanted: Collection[str]) -> None:
-    """Commands that live in a room: those that are wanted are loaded, the others only named, since imports take time."""
+    """Commands that live in a room: the wanted ones are loaded, the others only named, since imports take time."""
     if "serve" in wanted:
         from cornue.serve.command import serve_command
 
