@@ -18,10 +18,10 @@ from typing import Any
 import results
 from cornue.capture.teacher import instructed, read_instructions
 from cornue.evaluate.statistics import paired, share
+from cornue.job import Job
 from cornue.models.engine import Engine, Request
 from cornue.models.gguf_file import read_gguf
 from cornue.pack.open import open_pack
-from cornue.job import Job
 from cornue.records.samples import Prompt, Sample
 from cornue.seal.tables import read_records
 from cornue.verify.run import make_verifier

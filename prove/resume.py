@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import results
-from cornue.pack.open import open_pack
 from cornue.job import Job
+from cornue.pack.open import open_pack
 
 SHORTEST = 3.0
 # Runs are let live a little longer than their share on average, since each loses its start-up.

@@ -1,9 +1,9 @@
 """Carries a teacher's right answer over to sibling questions: one answer serves all that ask for the same thing.
 
-Two questions are siblings when their true queries differ in nothing but names and numbers. Where the teacher was right on
-one of them, the same answer with the other's names and numbers is an answer to the other, which nobody need ask for. It
-is judged like any other answer before it is used, and each says where it was carried from. It asks no model and invents
-no wording.
+Two questions are siblings when their true queries differ in nothing but names and numbers. Where the teacher was right
+on one of them, the same answer with the other's names and numbers is an answer to the other, which nobody need ask for.
+It is judged like any other answer before it is used, and each says where it was carried from. It asks no model and
+invents no wording.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from cornue.evaluate.answers import answer_all
 from cornue.evaluate.baselines import always_declines, nearest
 from cornue.evaluate.score import by_stratum, compare_answerers, judge_all
 from cornue.evaluate.statistics import share
-from cornue.models.export import Kind, export_gguf
+from cornue.models.export import export_gguf
 from cornue.models.sample import generate
 from cornue.models.student import Student
 from cornue.records.progress import Progress
@@ -62,8 +62,9 @@ def run_evaluate(
         What ``results.json`` holds.
     """
     student = Student.read(exam.student)
-    files = {kind: folder / f"student-{kind}.gguf" for kind in recipe.pack.formats}
-    for kind, path in files.items():
+    files: dict[str, Path] = {}
+    for kind in recipe.pack.formats:
+        path = files[kind] = folder / f"student-{kind}.gguf"
         if not path.exists():
             progress.say(words(en=f"writing {path.name}", fr=f"écriture de {path.name}"))
             facts = {"general.license": recipe.pack.licence}
@@ -126,7 +127,7 @@ def _baselines(recipe: Recipe, exam: Exam, partial: Path, progress: Progress) ->
 def _agreement(
     recipe: Recipe,
     student: Student,
-    files: Mapping[Kind, Path],
+    files: Mapping[str, Path],
     prompts: Sequence[Prompt],
     partial: Path,
     progress: Progress,
@@ -136,7 +137,7 @@ def _agreement(
     if not chosen:
         return {}
     wanted = _weights_answer(recipe, student, chosen, partial / "weights.json", progress)
-    table = {}
+    table: dict[str, Any] = {}
     for kind, path in files.items():
         what = words(en=f"{kind} against the weights", fr=f"{kind} face aux poids")
         place = partial / ("student" if kind == recipe.pack.serve else f"file-{kind}")

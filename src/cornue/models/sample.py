@@ -1,9 +1,9 @@
 """Lets a model write: many prompts at once, each in a slot of a cache that is allocated once.
 
 A slot whose text is finished takes the next prompt, so no slot waits for the longest text of a batch; prompts that are
-asked several times are read once, and so is a long beginning that all prompts share. Each text has its own seed and depends on nothing but its own probabilities, whatever
-shares the batch with it (up to rounding). It returns token ids, with the log-probability of each; text, templates and
-verdicts are the caller's.
+asked several times are read once, and so is a long beginning that all prompts share. Each text has its own seed and
+depends on nothing but its own probabilities, whatever shares the batch with it (up to rounding). It returns token ids,
+with the log-probability of each; text, templates and verdicts are the caller's.
 
 Shapes: S slots in use, A attention heads, G of them that carry keys, X queries for each of those, D head size,
 P tokens of the shared beginning, L longest text after it so far, V vocabulary.

@@ -371,7 +371,7 @@ def _known_keys(place: list[Any], data: dict[str, Any]) -> list[str]:
     if not place:
         return list(Recipe.model_fields)
     if place[0] == "train":
-        methods = {"sft": Sft, "logit_kd": LogitKd, "on_policy_kd": OnPolicyKd, "grpo": Grpo}
+        methods: dict[str, type[Stage]] = {"sft": Sft, "logit_kd": LogitKd, "on_policy_kd": OnPolicyKd, "grpo": Grpo}
         stages = data.get("train")
         stage = stages[place[1]] if isinstance(stages, list) and len(place) > 1 and isinstance(place[1], int) else {}
         return list(methods.get(stage.get("method", ""), Stage).model_fields)
