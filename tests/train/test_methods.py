@@ -11,11 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cornue.capture.packing import Shape, Targets, targets_of
+from cornue.capture.packing import Targets
 from cornue.capture.reader import Service
-from cornue.capture.sparse import DenseScorer
-from cornue.capture.teacher import Text
 from cornue.models.align import ids_in
+from cornue.models.head import Head
+from cornue.models.packed import hidden_states, pack
 from cornue.models.student import Student
 from cornue.models.tiny import tiny_model, tiny_tokenizer
 from cornue.records.errors import BadInput, Refused
@@ -49,24 +49,34 @@ def student(seed: int = 0) -> Student:
 
 @dataclass
 class Captured:
-    """Distributions of a teacher, kept as a capture keeps them."""
+    """What a capture of a teacher's distributions offers: draws, or the likeliest entries with the rest."""
 
     teacher: Student
-    shape: Shape
+    form: str
+    width: int
 
     def serves(self, objective: str, temperature: float) -> Service:
-        if objective != "forward_kl" or temperature != self.shape.temperature:
+        if objective != "forward_kl" or temperature != 1.0:
             return "no"
-        return "unbiased" if self.shape.form == "sampled" else "approximate"
+        return "unbiased" if self.form == "sampled" else "approximate"
 
     def completion(self, prompt_id: str, index: int) -> Sequence[int]:
         return self.teacher.completion_ids(self._example(prompt_id).completion)
 
     def targets(self, prompt_id: str, index: int) -> Targets:
         prompt = self.teacher.prompt_ids(self._example(prompt_id).messages)
-        text = Text(tuple(prompt), tuple(self.completion(prompt_id, index)), seed=3)
-        scorer = DenseScorer(self.teacher.model, temperature=self.shape.temperature)
-        return targets_of(next(iter(scorer.score([text], self.shape)))[1], self.shape)
+        text = pack([[*prompt, *self.completion(prompt_id, index)]])
+        with torch.no_grad():
+            hidden_LH = hidden_states(self.teacher.model, text)[len(prompt) - 1 : -1]
+            probs_LV = torch.softmax(Head.of(self.teacher.model).logits(hidden_LH), -1)
+        if self.form == "top":
+            weights_LK, ids_LK = probs_LV.topk(self.width)
+        else:
+            ids_LK = probs_LV.multinomial(self.width, True, generator=torch.Generator().manual_seed(3))
+            weights_LK = torch.full(ids_LK.shape, 1 / self.width)
+        splits = np.arange(len(ids_LK) + 1) * self.width
+        rest_L = (1 - weights_LK.sum(-1)).clamp(min=0).numpy()
+        return Targets(splits, ids_LK.flatten().numpy(), weights_LK.flatten().numpy(), rest_L)
 
     def student_ids(self, learner: Any) -> NDArray[np.int64]:
         return ids_in(self.teacher.tokenizer, learner.tokenizer)
@@ -76,8 +86,7 @@ class Captured:
 
 
 def captured(form: str = "sampled", width: int = 12) -> Captured:
-    teacher = student(9)
-    return Captured(teacher, Shape(form=form, width=width, vocabulary=len(teacher.tokenizer)))  # type: ignore[arg-type]
+    return Captured(student(9), form, width)
 
 
 def likes_a(prompt: Prompt, sample: Sample) -> Verdict:
@@ -175,13 +184,13 @@ def test_a_stopped_stage_goes_on_to_the_same_student(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["logit_kd", "logit_kd live", "on_policy_kd"])
 def test_divergence_falls(name: str, tmp_path: Path) -> None:
-    run(tmp_path, name, epochs=30, validate_every=0)
+    run(tmp_path, name, epochs=12, validate_every=0, learning_rate=0.02, checkpoint_every=100)
     divergences = [line["divergence"] for line in curve(tmp_path, name)]
-    assert np.mean(divergences[-5:]) < 0.9 * np.mean(divergences[:5])
+    assert np.mean(divergences[-4:]) < 0.9 * np.mean(divergences[:4])
 
 
 def test_rewards_rise(tmp_path: Path) -> None:
-    run(tmp_path, "grpo", epochs=60, max_steps=60, validate_every=0, reference_kl=0.0, checkpoint_every=100)
+    run(tmp_path, "grpo", epochs=60, max_steps=30, validate_every=0, reference_kl=0.0, checkpoint_every=100)
     rewards = [line["reward"] for line in curve(tmp_path, "grpo") if "reward" in line]
     assert np.mean(rewards[-8:]) > np.mean(rewards[:8]) + 0.15
 
@@ -213,9 +222,8 @@ def test_all_entries_of_a_capture_teach_what_the_live_teacher_teaches(tmp_path: 
             (student(), live, Materials(teacher=student(9))),
         )
     ]
-    # Packed log-probabilities are rounded to steps of 1/256 nat.
-    assert found[0]["divergence"] == pytest.approx(found[1]["divergence"], rel=0.01)
-    assert found[0]["gradient_norm"] == pytest.approx(found[1]["gradient_norm"], rel=0.02)
+    assert found[0]["divergence"] == pytest.approx(found[1]["divergence"], rel=1e-4)
+    assert found[0]["gradient_norm"] == pytest.approx(found[1]["gradient_norm"], rel=1e-4)
 
 
 def test_a_capture_is_refused_for_what_it_does_not_declare(tmp_path: Path) -> None:
