@@ -60,6 +60,9 @@ class Captured:
             return "no"
         return "unbiased" if self.form == "sampled" else "approximate"
 
+    def knows(self, prompt_id: str, index: int) -> bool:
+        return index == 0
+
     def completion(self, prompt_id: str, index: int) -> Sequence[int]:
         return self.teacher.completion_ids(self._example(prompt_id).completion)
 
@@ -320,3 +323,19 @@ def test_a_teacher_of_a_larger_vocabulary_keeps_its_mass_on_what_the_student_lac
     probabilities = torch.softmax(logits.teacher(slice(0, 4)), -1)
     assert probabilities.shape[1] == len(learner.tokenizer) + 1
     assert (probabilities[:, -1] > 0).all()
+
+
+def test_a_text_without_distributions_is_learnt_as_it_stands_and_counted(tmp_path: Path) -> None:
+    carried = EXAMPLES[0].model_copy(update={"index": 7})
+    changed = EXAMPLES[1].model_copy(update={"completion": "another text"})
+    stage = LogitKd(method="logit_kd", max_steps=1)
+    learner, materials = student(), Materials(distributions=captured())
+    method: Any = make_method(stage, learner, [carried, changed, EXAMPLES[2]], [], materials, Settings(), 1, tmp_path)
+    assert method.without == 2
+    (batch,) = method.plan(0)
+    by_name = {lesson.name: lesson for lesson in batch.lessons}
+    assert not any(by_name[f"{carried.prompt_id}/7"].kl)
+    assert all(by_name[f"{changed.prompt_id}/0"].ce)
+    assert not any(by_name[f"{EXAMPLES[2].prompt_id}/0"].ce)
+    figures = one_step(learner, method, stage)
+    assert figures["cross_entropy"] > 0 and figures["divergence"] > 0

@@ -47,6 +47,10 @@ class CapturedDistributions:
         """See ``Distributions``."""
         return self._capture.serves(objective, temperature)
 
+    def knows(self, prompt_id: str, index: int) -> bool:
+        """See ``Distributions``."""
+        return (prompt_id, index) in self._places
+
     def completion(self, prompt_id: str, index: int) -> Sequence[int]:
         """See ``Distributions``."""
         return self._samples[self._places[prompt_id, index]].token_ids

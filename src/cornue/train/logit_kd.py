@@ -1,7 +1,8 @@
 """``logit_kd``: the teacher's distribution on the teacher's text.
 
 From a capture: forward KL to the entries that were kept, where the capture declares that it serves for that. From a
-teacher at hand: any divergence from its whole distribution. A share of cross-entropy with the text may be mixed in.
+teacher at hand: any divergence from its whole distribution. A share of cross-entropy with the text may be mixed in; a
+text of which the capture holds no distribution, such as one carried over to a sibling prompt, is learnt by it alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from cornue.train.objectives import Dense, Labels, Objective, Sparse
 from cornue.train.offline import Offline
 from cornue.train.teacher import LiveTeacher
 
+NOTHING = Targets(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
+
 
 class LogitKd(Offline):
-    """Divergence from the teacher on text that the teacher wrote."""
+    """Divergence from the teacher on text that the teacher wrote; ``without`` counts texts without distributions."""
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class LogitKd(Offline):
         settings: Settings,
         seed: int,
     ) -> None:
-        self.stage, self.live = stage, None
+        self.stage, self.live, self.without = stage, None, 0
         if stage.live:
             if materials.teacher is None:
                 raise missing("logit_kd, live = true", "a teacher at hand", "un enseignant sous la main")
@@ -88,6 +91,8 @@ class LogitKd(Offline):
     def _cached_lesson(
         self, student: Student, example: Example, distributions: Distributions, to_student: Any
     ) -> Lesson:
+        if not distributions.knows(example.prompt_id, example.index):
+            return self._plain_lesson(student, example)
         written = np.asarray(distributions.completion(example.prompt_id, example.index), dtype=np.int64)
         completion = to_student[written]
         if (lacking := np.flatnonzero(completion < 0)).size:
@@ -101,11 +106,17 @@ class LogitKd(Offline):
                     fr="une méthode à logits veut un seul vocabulaire : réduisez-le aux textes, ou apprenez par sft",
                 ),
             )
-        targets = distributions.targets(example.prompt_id, example.index).for_student(to_student)
         ids = tuple(completion.tolist())
+        if student.decode(ids).strip() != example.completion.strip():
+            return self._plain_lesson(student, example)
+        targets = distributions.targets(example.prompt_id, example.index).for_student(to_student)
         if ids[-1] != student.end_id:
             ids = (*ids, student.end_id)
         return self._lesson(student, example, ids, targets, len(targets.rest))
+
+    def _plain_lesson(self, student: Student, example: Example) -> Lesson:
+        self.without += 1
+        return self._lesson(student, example, tuple(student.completion_ids(example.completion)), NOTHING, 0)
 
     def _lesson(
         self, student: Student, example: Example, completion: tuple[int, ...], targets: Any, known: int

@@ -48,6 +48,9 @@ class Distributions(Protocol):
     def serves(self, objective: str, temperature: float) -> Service:
         """How well they stand in for a live teacher."""
 
+    def knows(self, prompt_id: str, index: int) -> bool:
+        """Whether there are distributions of this answer."""
+
     def completion(self, prompt_id: str, index: int) -> Sequence[int]:
         """What the teacher wrote, in its own ids, the end of the turn included where it was captured."""
 

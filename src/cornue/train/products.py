@@ -17,6 +17,10 @@ from cornue.models.head import Head
 
 CHUNK_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
 
+# The last pass's memory for logits, kept for the next: new pages from the system cost a tenth of a product. Who works
+# with it takes it out, so a pass inside of a pass, or in another thread, gets memory of its own.
+_SPARE: list[Tensor] = []
+
 
 class Products:
     """The products of one pass.
@@ -39,20 +43,27 @@ class Products:
         self._weight_grad_VH = torch.empty_like(head.weight_VH, dtype=self.dtype) if moves else None
         moves = gradients and head.bias_V is not None and head.bias_V.requires_grad
         self._bias_grad_V = torch.zeros_like(head.bias_V, dtype=self.dtype) if moves else None  # type: ignore[arg-type]
-        self._rows = chunk_rows or CHUNK_BYTES.get(hidden_RH.device.type, 1 << 27) // (4 * self.vocabulary)
-        self._buffer_CV: Tensor | None = None
+        most = chunk_rows or max(1, CHUNK_BYTES.get(hidden_RH.device.type, 1 << 27) // (4 * self.vocabulary))
+        self._chunks = max(1, -(-len(hidden_RH) // most))
+        self._cells = _take(-(-len(hidden_RH) // self._chunks) * self.vocabulary, self.dtype, hidden_RH.device)
         self._slope_CV: Tensor | None = None
 
     def chunks(self) -> Iterator[slice]:
         """Slices of all rows, alike in size; one empty slice where there is no row."""
         rows = len(self._hidden_RH)
-        count = max(1, -(-rows // max(1, self._rows)))
-        for index in range(count):
-            yield slice(rows * index // count, rows * (index + 1) // count)
+        for index in range(self._chunks):
+            yield slice(rows * index // self._chunks, rows * (index + 1) // self._chunks)
 
     def logits(self, rows: slice) -> Tensor:
         """Logits (C, V) of a chunk, to be overwritten by whoever asked; the next call takes their memory back."""
-        logits_CV = self._project(self._hidden_RH[rows])
+        hidden_CH, weight_HV = self._hidden_RH[rows], self._weight_VH.T
+        logits_CV = self._cells[: len(hidden_CH) * self.vocabulary].view(len(hidden_CH), self.vocabulary)
+        if hidden_CH.dtype == self.dtype:
+            torch.mm(hidden_CH, weight_HV, out=logits_CV)
+        elif hidden_CH.is_cuda:
+            torch.mm(hidden_CH, weight_HV, out_dtype=self.dtype, out=logits_CV)
+        else:
+            logits_CV.copy_(torch.mm(hidden_CH, weight_HV))
         if self._bias_V is not None:
             logits_CV.add_(self._bias_V)
         if self._head.softcap:
@@ -84,21 +95,15 @@ class Products:
             self._add_weight_gradient(rows_CV, hidden_CH, first=rows.start == 0)
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients by hidden states, weight and bias, in their types; None where none is wanted."""
+        """The gradients by hidden states, weight and bias, in their types; None where none is wanted. Ends the pass."""
+        if self._cells.device.type == "cpu":
+            _SPARE[:] = [self._cells]
         weight_VH, bias_V = self._weight_grad_VH, self._bias_grad_V
         return (
             self._hidden_grad_RH,
             None if weight_VH is None else weight_VH.to(self._head.weight_VH.dtype),
             None if bias_V is None or self._head.bias_V is None else bias_V.to(self._head.bias_V.dtype),
         )
-
-    def _project(self, hidden_CH: Tensor) -> Tensor:
-        weight_HV = self._weight_VH.T
-        if hidden_CH.dtype == self.dtype:
-            if self._buffer_CV is None or len(self._buffer_CV) < len(hidden_CH):
-                self._buffer_CV = hidden_CH.new_empty(len(hidden_CH), self.vocabulary)
-            return torch.mm(hidden_CH, weight_HV, out=self._buffer_CV[: len(hidden_CH)])
-        return _product(hidden_CH, weight_HV, self.dtype)
 
     def _add_weight_gradient(self, rows_CV: Tensor, hidden_CH: Tensor, first: bool) -> None:
         assert self._weight_grad_VH is not None
@@ -112,6 +117,16 @@ class Products:
             total_VH.copy_(_product(rows_CV.T, hidden_CH, self.dtype))
         else:
             total_VH.add_(_product(rows_CV.T, hidden_CH, self.dtype))
+
+
+def _take(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for so many logits: what the last pass left, if it suffices."""
+    spare = _SPARE.pop() if _SPARE else None
+    if spare is not None and spare.dtype == dtype and spare.device == device and spare.numel() >= count:
+        return spare
+    # A tensor that is born in inference mode could not be written to outside of it.
+    with torch.inference_mode(False):
+        return torch.empty(count, dtype=dtype, device=device)
 
 
 def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:

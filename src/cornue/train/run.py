@@ -21,20 +21,25 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from cornue.capture.reader import CaptureReader
 from cornue.models.arithmetic import measure_arithmetic
+from cornue.records import recipe
 from cornue.records.progress import Progress
 from cornue.records.recipe import Grpo as GrpoStage
 from cornue.records.recipe import LogitKd as LogitKdStage
 from cornue.records.recipe import OnPolicyKd as OnPolicyKdStage
 from cornue.records.recipe import TrainStage
-from cornue.records.samples import Example
+from cornue.records.samples import Example, Prompt, Sample, Verdict
+from cornue.records.words import words
 from cornue.seal.write import new_folder
+from cornue.train.captured import CapturedDistributions
 from cornue.train.grpo import Grpo
 from cornue.train.logit_kd import LogitKd
 from cornue.train.loop import Figures, Method, Settings, learn
 from cornue.train.materials import Materials, Student
 from cornue.train.on_policy_kd import OnPolicyKd
 from cornue.train.sft import Sft
+from cornue.train.teacher import LoadedTeacher
 from cornue.train.weights import Weights
 
 
@@ -113,6 +118,13 @@ def run_stages(
             method = make_method(
                 stage, start, examples, validation, materials or Materials(), settings, seed + number - 1, place
             )
+            if isinstance(method, LogitKd) and method.without:
+                progress.say(
+                    words(
+                        en=f"{method.without} texts without distributions are learnt as they stand",
+                        fr=f"{method.without} textes sans distributions sont appris tels quels",
+                    )
+                )
             progress.begin(stage.method, method.steps)
             learn(weights, method, stage, place, settings=settings, progress=progress, on_step=on_step)
             weights.finish()
@@ -126,6 +138,40 @@ def run_stages(
         with new_folder(student) as new:
             start.save(new)
     return Trained(student, tuple(results))
+
+
+def materials_for(
+    stages: Sequence[TrainStage],
+    *,
+    capture: CaptureReader,
+    approximate: bool,
+    teacher: recipe.Teacher,
+    base: Path,
+    schema: str,
+    prompts: Sequence[Prompt],
+    judge: Callable[[Prompt, Sample], Verdict],
+) -> Materials:
+    """What the stages of a recipe need, and no more: weights are loaded only where a stage asks them.
+
+    Args:
+        capture: the finished capture that the examples come from.
+        approximate: the recipe's ``capture.approximate``.
+        base: the recipe's folder; ``schema`` is what stands for ``{schema}`` in the teacher's instructions.
+
+    Raises:
+        BadInput: a stage reads distributions that the capture does not hold, or the teacher's weights are missing.
+    """
+    cached = any(isinstance(stage, LogitKdStage) and not stage.live for stage in stages)
+    live = any(
+        isinstance(stage, OnPolicyKdStage) or (isinstance(stage, LogitKdStage) and stage.live) for stage in stages
+    )
+    return Materials(
+        distributions=CapturedDistributions(capture) if cached else None,
+        approximate=approximate,
+        teacher=LoadedTeacher(teacher, base, schema) if live else None,
+        prompts=prompts,
+        judge=judge,
+    )
 
 
 def make_method(

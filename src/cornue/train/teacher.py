@@ -10,19 +10,51 @@ Shapes: R learnt rows, C rows of a chunk, V vocabulary of the student, W of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cornue.capture.teacher import instructed, read_instructions, require_digest
 from cornue.models.align import ids_in
 from cornue.models.head import Head
+from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import hidden_states, pack
+from cornue.records import recipe
 from cornue.records.errors import BadInput
-from cornue.records.samples import Message
+from cornue.records.samples import Message, Prompt
 from cornue.records.words import words
 from cornue.train.batches import Batch
 from cornue.train.materials import Student, TeacherAtHand
+
+
+class LoadedTeacher:
+    """The teacher of a recipe with its weights in this process, dequantised where they are a GGUF file.
+
+    Args:
+        base: the recipe's folder.
+        schema: what stands for ``{schema}`` in the instructions.
+
+    Raises:
+        BadInput: the weights are missing or are not those that the recipe names.
+    """
+
+    def __init__(self, section: recipe.Teacher, base: Path, schema: str = "") -> None:
+        path = base / section.model
+        if path.is_file():
+            require_digest(path, section.sha256)
+        self.model: Any = load_model(path)
+        self.tokenizer: Any = load_tokenizer(path)
+        self._instructions = read_instructions(base / section.instructions, schema) if section.instructions else ""
+
+    def prompt_ids(self, messages: Sequence[Message]) -> Sequence[int]:
+        """What the teacher sees of a conversation, its instructions included."""
+        turns = instructed(Prompt.make(tuple(messages)), self._instructions)
+        text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
 
 class LiveTeacher:
