@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -60,8 +61,7 @@ class FakeEndpoint:
     def __enter__(self) -> FakeEndpoint:
         self._lock = threading.Lock()
         self._now = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -81,9 +81,11 @@ class FakeEndpoint:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                with endpoint._counted():
-                    endpoint._serve(self, json.loads(body))
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                if len(body) == length > 0:
+                    with endpoint._counted():
+                        endpoint._serve(self, json.loads(body))
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
@@ -145,6 +147,16 @@ class FakeEndpoint:
         }
         _event(http, json.dumps({"model": model, "choices": [], "usage": usage}))
         _event(http, "[DONE]")
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that is not surprised when those who ask are gone before the answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Counted:

@@ -34,6 +34,7 @@ from cornue.records.words import words
 ATTEMPTS = 8
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 30.0, 600.0
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+CROWDED = frozenset({429, 503, 529})
 CLOSED_DOOR = frozenset({401, 403, 404})
 FINISHES: dict[str, Finish] = {"stop": "stop", "eos": "stop", "end_turn": "stop", "length": "length"}
 # Bytes are never fewer than tokens; templates add a few to each message.
@@ -42,11 +43,13 @@ TEMPLATE_TOKENS = 16
 
 @dataclass
 class _Passing(Exception):
-    """A failure that may pass: why, how long to wait at least, and whether it may have been billed."""
+    """A failure that may pass: why, how long to wait at least, whether it may have been billed, and whether it says
+    that there are too many requests."""
 
     why: str
     wait: float = 0.0
     billed: bool = False
+    crowded: bool = False
 
 
 class EndpointTeacher(Teacher):
@@ -195,7 +198,8 @@ class EndpointTeacher(Teacher):
             except _Passing as passing:
                 last = passing.why
                 self._counts["failed_requests"] += 1
-                self._speed.badly()
+                if passing.crowded:
+                    self._speed.badly()
                 if passing.billed:
                     self._charge(ask, sampling)
                 pause = min(LONGEST_PAUSE, self._pause * 2**attempt) * (0.5 + random.random())
@@ -239,7 +243,9 @@ class EndpointTeacher(Teacher):
         except Torn as torn:
             raise _Passing(_without(str(torn), key), billed=True) from None
         except httpx.HTTPError as error:
-            raise _Passing(type(error).__name__, billed=not isinstance(error, httpx.ConnectError)) from None
+            timeout = isinstance(error, httpx.TimeoutException)
+            billed = not isinstance(error, httpx.ConnectError)
+            raise _Passing(type(error).__name__, billed=billed, crowded=timeout) from None
         self._check_model(answer.model)
         return answer
 
@@ -247,7 +253,7 @@ class EndpointTeacher(Teacher):
         """What a status other than 200 means: a passing failure, a closed door, or a sample that says why not."""
         status, why = response.status_code, _without(_reason(response), key)
         if status in PASSING:
-            raise _Passing(f"status {status}: {why}", wait=_retry_after(response))
+            raise _Passing(f"status {status}: {why}", wait=_retry_after(response), crowded=status in CROWDED)
         if status in CLOSED_DOOR:
             raise OutsideFailure(
                 words(

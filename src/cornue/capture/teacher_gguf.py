@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,8 @@ class GgufTeacher(Teacher):
         text = self._engine.render(instructed(prompt, self._instructions))
         answer = self._engine.complete(text, max_tokens=max_tokens, n_probs=LIKELIEST)
         sizes, ids, logs, rests = [0], [], [], []
-        steps = [step for step in answer.choices if step is not None]
-        if len(steps) < len(answer.choices):
-            return None
+        # The engine is silent about steps within a character; what follows them would not fit any more.
+        steps = [step for step in takewhile(lambda step: step is not None, answer.choices) if step]
         for step in steps:
             found = sorted(zip(step.ids, step.logprobs, strict=True))
             ids += [id_ for id_, _ in found]

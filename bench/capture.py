@@ -1,0 +1,160 @@
+"""What it costs to keep a teacher's distributions, and what is lost: bytes a token, gradient bias, speed of scoring.
+
+Real teachers score real text. Size and bias are measured on whole distributions of that text, for several numbers of
+draws and for the 128 likeliest entries; speed against a plain forward pass that makes all logits, in alternating pairs
+on the same batch. It trains nothing.
+
+Run it with ``make bench-capture``; ``--models`` names folders or GGUF files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import results
+from cornue.capture.fidelity import certificate
+from cornue.capture.packing import Shape, encode
+from cornue.capture.sparse import DenseScorer
+from cornue.capture.teacher import Text
+from cornue.models.load import load_model, load_tokenizer
+from cornue.models.packed import pack
+
+MODELS = ("SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+FORMS = (("sampled", 12), ("sampled", 64), ("top", 12))
+CHOSEN = ("sampled", 64)
+BYTES = 40.0
+SPEED = 0.90
+LARGE = 100_000
+TEXTS = ("docs", "recipes/communes")
+
+
+def main() -> int:
+    """Measure every model that is at hand and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=Path, nargs="*", default=[results.ROOT / "models" / name for name in MODELS])
+    parser.add_argument("--tokens", type=int, default=1000, help="tokens on which size and bias are measured")
+    parser.add_argument("--pairs", type=int, default=30, help="pairs of timed passes")
+    parser.add_argument("--trial", action="store_true", help="print only")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    speeds: list[dict[str, Any]] = []
+    bars, missing = [], []
+    for path in options.models:
+        if not path.exists():
+            missing.append({"name": path.stem, "reason": f"{path.name} is not at hand"})
+            continue
+        scorer, texts, model = open_model(path, options.tokens)
+        found = [kept(path.stem, scorer, texts, form, width) for form, width in FORMS]
+        rows += found
+        speed = speed_of(scorer, model, texts[:2], options.pairs)
+        speeds.append({"model": path.stem, **vars(speed)})
+        bars += bars_of(path.stem, next(row for row in found if (row["form"], row["width"]) == CHOSEN), speed)
+    results.write(
+        "bench-capture",
+        {"kept": rows, "scoring": speeds},
+        bars,
+        missing,
+        folder=None if options.trial else results.RESULTS,
+    )
+    return 0 if all(bar["holds"] for bar in bars) else 1
+
+
+def bars_of(name: str, row: dict[str, Any], speed: results.Ratios) -> list[dict[str, Any]]:
+    """The bars for one model."""
+    bars = [
+        results.bar(f"{name}: bytes a token", row["bytes_a_token"], BYTES, at_most=True),
+        results.bar(
+            f"{name}: upper bound of the bias, against the 128 likeliest's lower",
+            row["bias2_high"],
+            row["top128_bias2_low"],
+            at_most=True,
+        ),
+        results.bar(f"{name}: scoring against a plain forward pass", speed.median, SPEED),
+    ]
+    return bars if row["vocabulary"] > LARGE else bars[1:]
+
+
+def open_model(path: Path, tokens: int) -> tuple[DenseScorer, list[Text], Any]:
+    """A model with texts of the repository in its tokens, in pieces of 256."""
+    tokenizer, model = load_tokenizer(path), load_model(path)
+    texts = []
+    for seed, text in enumerate(pieces()):
+        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"][:257])
+        texts.append(Text(ids[:1], ids[1:], seed))
+        if sum(len(text.completion) for text in texts) >= tokens:
+            break
+    return DenseScorer(model, tokenizer), texts, model
+
+
+def pieces() -> Iterator[str]:
+    """Prose, tables and code that were written by people, a page of each file."""
+    files = [
+        path
+        for folder in TEXTS
+        for path in sorted((results.ROOT / folder).rglob("*"))
+        if path.suffix in (".md", ".toml")
+    ]
+    for path in [*files, *sorted((results.ROOT / "src").rglob("*.py"))]:
+        if len(text := path.read_text(encoding="utf-8")) > 1500:
+            yield text
+
+
+def kept(name: str, scorer: DenseScorer, texts: Sequence[Text], form: Any, width: int) -> dict[str, Any]:
+    """Size and fidelity of one form."""
+    shape = Shape(form=form, width=width, vocabulary=len(scorer.tokens))
+    size = sum(
+        len(encode(rows, np.array(texts[place].completion), shape)) for place, rows in scorer.score(texts, shape)
+    )
+    found = certificate(list(scorer.errors(texts, shape)), shape)
+    tokens = sum(len(text.completion) for text in texts)
+    return {
+        "model": name,
+        "vocabulary": shape.vocabulary,
+        "form": form,
+        "width": width,
+        "tokens": tokens,
+        "above_one_nat": found["tokens_above_one_nat"],
+        "entropy": found["entropy"],
+        "bytes_a_token": round(size / tokens, 2),
+        "bias2": found["kept"]["gradient_bias2"],
+        "bias2_low": found["kept"]["gradient_bias2_interval"][0],
+        "bias2_high": found["kept"]["gradient_bias2_interval"][1],
+        "rms_error": found["kept"]["rms_error"],
+        "divergence": found["kept"]["divergence"],
+        "top128_bias2_low": found["beside"]["gradient_bias2_interval"][0],
+        "top128_rms_error": found["beside"]["rms_error"],
+        "top128_divergence": found["beside"]["divergence"],
+    }
+
+
+def speed_of(scorer: DenseScorer, model: Any, texts: Sequence[Text], pairs: int) -> results.Ratios:
+    """Scoring as a multiple of the speed of a plain forward pass over the same tokens."""
+    shape = Shape(form="sampled", width=CHOSEN[1], vocabulary=len(scorer.tokens))
+    packed = pack([(*text.prompt, *text.completion[:-1]) for text in texts])
+
+    def score() -> None:
+        for place, rows in scorer.score(texts, shape):
+            encode(rows, np.array(texts[place].completion), shape)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model(
+            input_ids=packed.ids_N[None],
+            position_ids=packed.positions_N[None],
+            use_cache=False,
+            groups=packed.groups,
+            pairs=None,
+        )
+
+    return results.alternate(score, forward, pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
