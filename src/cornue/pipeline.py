@@ -184,12 +184,14 @@ class _Journey:
             "machine": self._machine(),
             "seed": self.recipe.recipe.seed,
         }
+        if any(stage.method != "sft" for stage in self.recipe.train):
+            inputs |= {"capture": self.folder.digest("capture"), "teacher": _dump(self.recipe.teacher)}
         self._do("train", inputs, self._learn, resumes=True)
 
     def _learn(self, place: Path) -> dict[str, Any]:
         from cornue.models.student import Student
         from cornue.train.loop import Settings
-        from cornue.train.run import as_record, run_stages
+        from cornue.train.run import as_record, materials_for, run_stages
 
         student = Student.read(self.job.student_start)
         if self.recipe.student.template == "plain":
@@ -197,7 +199,10 @@ class _Journey:
         examples = self._examples("train")
         fitted = student.fit(self.recipe.student, _by_form(examples), self._names())
         self.sitting.say(_saving(fitted))
-        machine = self._machine()
+        machine, job = self._machine(), self.job
+        capture = open_capture(self.folder.place("capture"))
+        schema = job.register.schema if job.register else ""
+        materials = materials_for(self.recipe, capture, job.base, schema, job.prompts, self._verifier().judge)
         trained = run_stages(
             self.recipe.train,
             student,
@@ -208,6 +213,7 @@ class _Journey:
             settings=Settings(dtype=machine["dtype"], threads=machine["threads"], peak=self._peak()),
             progress=self.sitting,
             on_step=lambda figures: None,
+            materials=materials,
         )
         self.sitting.count(trained_tokens=counted(sum(stage.tokens for stage in trained.stages), "tokens"))
         return {"student": fitted, **as_record(trained)}

@@ -141,11 +141,8 @@ def run_stages(
 
 
 def materials_for(
-    stages: Sequence[TrainStage],
-    *,
+    whole: recipe.Recipe,
     capture: CaptureReader,
-    approximate: bool,
-    teacher: recipe.Teacher,
     base: Path,
     schema: str,
     prompts: Sequence[Prompt],
@@ -155,20 +152,17 @@ def materials_for(
 
     Args:
         capture: the finished capture that the examples come from.
-        approximate: the recipe's ``capture.approximate``.
         base: the recipe's folder; ``schema`` is what stands for ``{schema}`` in the teacher's instructions.
 
     Raises:
         BadInput: a stage reads distributions that the capture does not hold, or the teacher's weights are missing.
     """
-    cached = any(isinstance(stage, LogitKdStage) and not stage.live for stage in stages)
-    live = any(
-        isinstance(stage, OnPolicyKdStage) or (isinstance(stage, LogitKdStage) and stage.live) for stage in stages
-    )
+    lives = [stage.live for stage in whole.train if isinstance(stage, LogitKdStage)]
+    asked = any(lives) or any(isinstance(stage, OnPolicyKdStage) for stage in whole.train)
     return Materials(
-        distributions=CapturedDistributions(capture) if cached else None,
-        approximate=approximate,
-        teacher=LoadedTeacher(teacher, base, schema) if live else None,
+        distributions=None if all(lives) else CapturedDistributions(capture),
+        approximate=whole.capture.approximate,
+        teacher=LoadedTeacher(whole.teacher, base, schema) if asked else None,
         prompts=prompts,
         judge=judge,
     )
