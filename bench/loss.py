@@ -200,7 +200,8 @@ def once(case: Case, chunk: int) -> float:
 
 
 def row(where: str, one: str, other: str, tokens: int, ratios: Ratios) -> dict[str, Any]:
-    """A line of the table."""
+    """A line of the table, shown as soon as it is known."""
+    print(f"{where}: {one} over {other} {ratios.median:.3f} ({ratios.low:.3f}…{ratios.high:.3f})", file=sys.stderr)
     return {
         "vocabulary": where,
         "loss": one,

@@ -410,6 +410,22 @@ def test_gradients_are_made_only_where_something_moves() -> None:
     assert fused(hidden, frozen, [targets("labels")]).hidden_RH is not None
 
 
+def test_passes_inside_of_a_pass_and_in_inference_mode_do_not_disturb_it() -> None:
+    hidden, head = case()
+    with torch.inference_mode():
+        expected = losses.score(hidden, head, torch.zeros(ROWS, dtype=torch.long))
+    teacher = torch.randn(ROWS, VOCABULARY, dtype=torch.float64)
+
+    def busy(rows: slice) -> Tensor:
+        assert torch.equal(losses.score(hidden, head, torch.zeros(ROWS, dtype=torch.long)), expected)
+        return teacher[rows]
+
+    one = torch.ones(ROWS)
+    found, plain = (fused(hidden, head, [Dense(one, given)]) for given in (busy, lambda rows: teacher[rows]))
+    assert torch.equal(found.loss, plain.loss)
+    assert found.weight_VH is not None and torch.equal(found.weight_VH, plain.weight_VH)
+
+
 def test_no_rows_cost_nothing_and_teach_nothing() -> None:
     hidden, head = case(rows=0)
     found = fused(hidden, head, [targets("labels", rows=0), targets("top", rows=0)])
@@ -432,6 +448,25 @@ def test_what_could_only_be_computed_wrongly_is_refused(change: dict[str, Any], 
     hidden, head = case()
     with pytest.raises(BadInput, match=message):
         fused(hidden, head, [replace(targets("labels"), **change)])
+
+
+@pytest.mark.parametrize(
+    ("ids", "probs", "tail", "message"),
+    [
+        ([1, 1, 2], [0.3, 0.3, 0.3], 0.1, "twice"),
+        ([1, 2, 3], [0.5, 0.3, 0.3], 0.1, "up to 1.2"),
+        ([1, 2, 3], [0.5, 0.6, -0.3], 0.2, "from -0.3"),
+    ],
+)
+def test_classes_that_are_none_are_refused(ids: list[int], probs: list[float], tail: float, message: str) -> None:
+    hidden, head = case()
+    given = Sparse(
+        torch.ones(ROWS), torch.tensor([ids] * ROWS), torch.tensor([probs] * ROWS), torch.full((ROWS,), tail)
+    )
+    with pytest.raises(BadInput, match=message):
+        fused(hidden, head, [given])
+    with pytest.raises(BadInput, match="two tails"):
+        fused(hidden, head, [given, given])
 
 
 def test_a_teacher_with_fewer_ids_is_refused() -> None:

@@ -34,7 +34,7 @@ from torch import Tensor
 from cornue.models.head import Head
 from cornue.records.errors import BadInput
 from cornue.records.words import words
-from cornue.train.objectives import LEAST_LOG, Dense, Labels, Linear, Objective, Sparse, part_of
+from cornue.train.objectives import LEAST_LOG, Dense, Labels, Linear, Objective, part_of
 from cornue.train.products import Products
 
 BLOCK_BYTES = 400_000
@@ -292,31 +292,18 @@ def _blocks(logits_CV: Tensor) -> list[slice]:
 
 def _check(hidden_RH: Tensor, head: Head, objectives: Sequence[Objective]) -> None:
     """Refuses what could only be computed wrongly."""
-    vocabulary, rows = head.vocabulary or len(head.weight_VH), len(hidden_RH)
-    tails = [item.temperature for item in objectives if isinstance(item, Sparse) and item.tail_R is not None]
+    tails = [item.temperature for item in objectives if isinstance(item, Linear) and item.tail() is not None]
     faults = ["no objective"] * (not objectives) + ["two tails at one temperature"] * (len(set(tails)) < len(tails))
     if hidden_RH.ndim != 2 or hidden_RH.shape[1] != head.weight_VH.shape[1]:
         faults.append(f"hidden states {tuple(hidden_RH.shape)} for a head {tuple(head.weight_VH.shape)}")
     for item in objectives:
-        name = type(item).__name__
-        if len(item.weight_R) != rows:
-            faults.append(f"{name}: {len(item.weight_R)} weights for {rows} rows")
-        if not item.temperature > 0:
-            faults.append(f"{name}: temperature {item.temperature}")
-        if not item.total > 0:
-            faults.append(f"{name}: total {float(item.total)}")
-        if isinstance(item, Linear) and rows:
-            ids_RJ = item.columns()
-            least = -1 if isinstance(item, Sparse) else 0
-            if len(ids_RJ) != rows:
-                faults.append(f"{name}: {len(ids_RJ)} rows of ids for {rows} rows")
-            elif ids_RJ.numel() and (ids_RJ.min() < least or ids_RJ.max() >= vocabulary):
-                faults.append(f"{name}: ids {int(ids_RJ.min())}…{int(ids_RJ.max())} of {vocabulary}")
+        found = item.faults(len(hidden_RH), head.vocabulary or len(head.weight_VH))
+        faults += [f"{type(item).__name__}: {fault}" for fault in found]
     if faults:
         raise BadInput(
             words(en=f"losses: {'; '.join(faults)}", fr=f"pertes : {'; '.join(faults)}"),
             words(
-                en="every row needs its weight and its ids, and ids stay below the vocabulary",
-                fr="chaque ligne veut son poids et ses identifiants, inférieurs au vocabulaire",
+                en="every row needs a weight and ids below the vocabulary, every distribution a mass of at most one",
+                fr="chaque ligne veut un poids et des identifiants du vocabulaire, chaque loi une masse d'au plus un",
             ),
         )

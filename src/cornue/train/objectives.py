@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,8 +18,10 @@ from torch import Tensor
 from cornue.models.head import Head
 from cornue.train import divergence
 from cornue.train.divergence import Divergence
+from cornue.train.products import Products
 
 LEAST_LOG = -1e30
+MASS_SLACK = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +44,18 @@ class Objective:
         """What the value of each row is multiplied by (R)."""
         return self.weight_R * ((self.temperature**2 if self.squared else 1.0) / self.total)
 
+    def faults(self, rows: int, vocabulary: int) -> list[str]:
+        """What forbids to compute it for so many rows of a student with so many ids."""
+        faults = [] if len(self.weight_R) == rows else [f"{len(self.weight_R)} weights for {rows} rows"]
+        faults += [] if self.temperature > 0 else [f"temperature {self.temperature}"]
+        return faults + ([] if self.total > 0 else [f"total {float(self.total)}"])
+
 
 @dataclass(frozen=True, eq=False)
 class Linear(Objective):
-    """An objective that is linear in the student's log-probabilities of few ids, at every point of the gradient."""
+    """An objective that pulls at the log-probabilities of few ids."""
+
+    least_id: ClassVar[int] = 0
 
     def columns(self) -> Tensor:
         """The ids (R, J) that are pulled at; −1 where there is none."""
@@ -54,6 +64,15 @@ class Linear(Objective):
     def tail(self) -> Tensor | None:
         """The teacher's mass (R) outside of the columns, where that is a class of its own."""
         return None
+
+    def faults(self, rows: int, vocabulary: int) -> list[str]:
+        """The same, and ids that the student does not have."""
+        faults, ids_RJ = super().faults(rows, vocabulary), self.columns()
+        if len(ids_RJ) != rows:
+            return [*faults, f"{len(ids_RJ)} rows of ids for {rows} rows"]
+        if ids_RJ.numel() and (ids_RJ.min() < self.least_id or ids_RJ.max() >= vocabulary):
+            faults.append(f"ids {int(ids_RJ.min())}…{int(ids_RJ.max())} of {vocabulary}")
+        return faults
 
     def pull(self, logs_RJ: Tensor, log_rest_R: Tensor) -> tuple[Tensor, Tensor]:
         """Pulls (R, J) and values (R), from the student's log-probabilities of the columns and of all other ids."""
@@ -95,6 +114,7 @@ class Sparse(Linear):
     probs_RK: Tensor
     tail_R: Tensor | None = None
     entropy_R: Tensor | None = None
+    least_id: ClassVar[int] = -1
 
     def columns(self) -> Tensor:
         """The entries."""
@@ -103,6 +123,20 @@ class Sparse(Linear):
     def tail(self) -> Tensor | None:
         """The teacher's mass on all other ids."""
         return self.tail_R
+
+    def faults(self, rows: int, vocabulary: int) -> list[str]:
+        """The same, and for classes: ids that stand twice, masses that are none."""
+        faults = super().faults(rows, vocabulary)
+        if self.tail_R is not None and not faults and rows:
+            sorted_RK = self.ids_RK.sort(-1).values
+            if ((sorted_RK[:, 1:] == sorted_RK[:, :-1]) & (sorted_RK[:, 1:] >= 0)).any():
+                faults.append("an id stands twice in a row")
+            mass_RJ = torch.cat([self.probs_RK.float(), self.tail_R.float()[:, None]], dim=1)
+            if mass_RJ.min() < 0 or mass_RJ.sum(-1).max() > 1 + MASS_SLACK:
+                faults.append(
+                    f"masses from {float(mass_RJ.min()):.3g}, in sum up to {float(mass_RJ.sum(-1).max()):.6g}"
+                )
+        return faults
 
     def pull(self, logs_RJ: Tensor, log_rest_R: Tensor) -> tuple[Tensor, Tensor]:
         """p, and the cross-entropy less the teacher's entropy."""
@@ -167,7 +201,7 @@ class Dense(Objective):
 
 def from_states(hidden_RH: Tensor, head: Head) -> Callable[[slice], Tensor]:
     """A dense teacher from its hidden states, in the student's rows, and its head."""
-    return lambda rows: head.logits(hidden_RH[rows])
+    return Products(hidden_RH, head, gradients=False).logits
 
 
 AnyObjective = TypeVar("AnyObjective", bound=Objective)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cornue.models.head import Head
 
-CHUNK_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
+# Most rows and bytes of logits at once: products gain nothing from more rows, and lose by fewer.
+CHUNK = {"cpu": (512, 1 << 28), "cuda": (4096, 1 << 30)}
 
 # The last pass's memory for logits, kept for the next: new pages from the system cost a tenth of a product. Who works
 # with it takes it out, so a pass inside of a pass, or in another thread, gets memory of its own.
@@ -29,7 +30,7 @@ class Products:
         hidden_RH: states of all rows.
         head: rows of its weight beyond the vocabulary take no part, so their ids get no mass and no gradient.
         gradients: whether gradients are wanted; those of weight and bias only where they can move (``requires_grad``).
-        chunk_rows: most rows of a chunk; 0: as many as ``CHUNK_BYTES`` hold.
+        chunk_rows: most rows of a chunk; 0: as ``CHUNK`` says.
     """
 
     def __init__(self, hidden_RH: Tensor, head: Head, gradients: bool, chunk_rows: int = 0) -> None:
@@ -43,9 +44,10 @@ class Products:
         self._weight_grad_VH = torch.empty_like(head.weight_VH, dtype=self.dtype) if moves else None
         moves = gradients and head.bias_V is not None and head.bias_V.requires_grad
         self._bias_grad_V = torch.zeros_like(head.bias_V, dtype=self.dtype) if moves else None  # type: ignore[arg-type]
-        most = chunk_rows or max(1, CHUNK_BYTES.get(hidden_RH.device.type, 1 << 27) // (4 * self.vocabulary))
+        rows, size = CHUNK.get(hidden_RH.device.type, CHUNK["cpu"])
+        most = chunk_rows or max(1, min(rows, size // (4 * self.vocabulary)))
         self._chunks = max(1, -(-len(hidden_RH) // most))
-        self._cells = _take(-(-len(hidden_RH) // self._chunks) * self.vocabulary, self.dtype, hidden_RH.device)
+        self._cells: Tensor | None = None
         self._slope_CV: Tensor | None = None
 
     def chunks(self) -> Iterator[slice]:
@@ -57,7 +59,7 @@ class Products:
     def logits(self, rows: slice) -> Tensor:
         """Logits (C, V) of a chunk, to be overwritten by whoever asked; the next call takes their memory back."""
         hidden_CH, weight_HV = self._hidden_RH[rows], self._weight_VH.T
-        logits_CV = self._cells[: len(hidden_CH) * self.vocabulary].view(len(hidden_CH), self.vocabulary)
+        logits_CV = self._memory(len(hidden_CH))
         if hidden_CH.dtype == self.dtype:
             torch.mm(hidden_CH, weight_HV, out=logits_CV)
         elif hidden_CH.is_cuda:
@@ -96,14 +98,27 @@ class Products:
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients by hidden states, weight and bias, in their types; None where none is wanted. Ends the pass."""
-        if self._cells.device.type == "cpu":
+        if self._cells is not None and self._cells.device.type == "cpu":
             _SPARE[:] = [self._cells]
+            self._cells = None
         weight_VH, bias_V = self._weight_grad_VH, self._bias_grad_V
         return (
             self._hidden_grad_RH,
             None if weight_VH is None else weight_VH.to(self._head.weight_VH.dtype),
             None if bias_V is None or self._head.bias_V is None else bias_V.to(self._head.bias_V.dtype),
         )
+
+    def _memory(self, rows: int) -> Tensor:
+        """Memory for the logits of so many rows: what this pass has, or the last one left, if it suffices."""
+        count = rows * self.vocabulary
+        if self._cells is None or self._cells.numel() < count:
+            spare = _SPARE.pop() if _SPARE else None
+            fits = spare is not None and spare.dtype == self.dtype and spare.numel() >= count
+            # A tensor that is born in inference mode could not be written to outside of it.
+            with torch.inference_mode(False):
+                self._cells = spare if fits else torch.empty(count, dtype=self.dtype, device=self._hidden_RH.device)
+        assert self._cells is not None
+        return self._cells[:count].view(rows, self.vocabulary)
 
     def _add_weight_gradient(self, rows_CV: Tensor, hidden_CH: Tensor, first: bool) -> None:
         assert self._weight_grad_VH is not None
@@ -117,16 +132,6 @@ class Products:
             total_VH.copy_(_product(rows_CV.T, hidden_CH, self.dtype))
         else:
             total_VH.add_(_product(rows_CV.T, hidden_CH, self.dtype))
-
-
-def _take(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory for so many logits: what the last pass left, if it suffices."""
-    spare = _SPARE.pop() if _SPARE else None
-    if spare is not None and spare.dtype == dtype and spare.device == device and spare.numel() >= count:
-        return spare
-    # A tensor that is born in inference mode could not be written to outside of it.
-    with torch.inference_mode(False):
-        return torch.empty(count, dtype=dtype, device=device)
 
 
 def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
