@@ -75,7 +75,7 @@ class Purse:
         return any((self.caps.tokens, self.caps.euros, self.caps.hours, self.caps.kwh))
 
     def money(self, tokens: Tokens) -> float:
-        """What tokens cost by the price sheet, in its currency, which is taken for euros."""
+        """What tokens cost by the price sheet; its dollars are taken for euros, which errs to the safe side."""
         if not self.price_of:
             return 0.0
         return tokens_cost(self.price_of, tokens.prompt, tokens.completion, tokens.cached, tokens.reasoning).value
@@ -139,3 +139,13 @@ class Purse:
             "kWh": self.caps.kwh,
         }
         return ", ".join(f"{cap:g} {name}" for name, cap in caps.items() if cap)
+
+
+def purse_of(whole: recipe.Recipe, energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)) -> Purse:
+    """The purse of a recipe. An endpoint on another machine has a price, which must be known where money is capped.
+
+    Raises:
+        BadInput: the price sheet does not know the model.
+    """
+    priced = whole.teacher.kind == "endpoint" and whole.teacher.remote_allowed and whole.budget.euros
+    return Purse(whole.budget, whole.teacher.model if priced else "", energy)

@@ -27,7 +27,7 @@ from cornue.capture.packing import Rows
 from cornue.capture.teacher import Ask, Sampling, Teacher, instructed
 from cornue.privacy.find import Mode, Placeholders, shield
 from cornue.records.digests import digest_text
-from cornue.records.errors import OutsideFailure
+from cornue.records.errors import OutsideFailure, Refused
 from cornue.records.samples import Finish, Message, Prompt, Sample
 from cornue.records.words import words
 
@@ -121,7 +121,11 @@ class EndpointTeacher(Teacher):
         found = self._found
         instructions = self._shielded([Message(role="system", content=self._instructions)], found)[0]["content"]
         for prompt in prompts:
-            clean = [Message.model_validate(one) for one in self._shielded(prompt.messages, found)]
+            try:
+                clean = [Message.model_validate(one) for one in self._shielded(prompt.messages, found)]
+            except Refused as refusal:
+                where = words(en=f"prompt {prompt.id}", fr=f"question {prompt.id}")
+                raise Refused(f"{where}: {refusal.message}", refusal.remedy) from None
             self._messages[prompt.id] = instructed(prompt.model_copy(update={"messages": tuple(clean)}), instructions)
 
     def facts(self) -> dict[str, Any]:
