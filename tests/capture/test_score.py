@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cornue.capture.ask import run_capture
+from cornue.capture.budget import Purse
 from cornue.capture.fidelity import certificate, compare_engines, measure
 from cornue.capture.packing import Rows, Shape, Shards, log_codes
 from cornue.capture.reader import CaptureReader
-from cornue.capture.score import VOCABULARY, read_vocabulary, shards_of
+from cornue.capture.score import VOCABULARY, read_vocabulary, score_samples, shards_of
 from cornue.capture.sparse import DenseScorer, draw, top, uniforms
-from cornue.capture.teacher import Ask, Sampling, Scorer, Teacher
+from cornue.capture.teacher import Ask, Sampling, Scorer, Teacher, Text
 from cornue.records.errors import BadInput
+from cornue.records.progress import Silent
 from cornue.records.recipe import Capture
 from cornue.records.samples import Message, Prompt, Sample
 
@@ -115,6 +118,38 @@ def test_a_teacher_without_weights_is_refused_when_distributions_are_wanted(tmp_
 
     with pytest.raises(BadInput, match="distributions"):
         run_capture(Mute(), PROMPTS, Capture(distributions="sampled"), tmp_path / "1-capture")
+
+
+def test_a_capture_of_texts_is_not_taken_for_one_with_distributions(tmp_path: Path) -> None:
+    captured(tmp_path)
+    with pytest.raises(BadInput):
+        captured(tmp_path, distributions="sampled")
+
+
+def test_shards_that_are_whole_are_not_scored_again(tmp_path: Path) -> None:
+    class Breaks(Tiny):
+        def prepare(self, prompts: Sequence[Prompt], purse: Purse) -> None:
+            self.texts: list[int] = []
+
+        def scorer(self, temperature: float) -> Scorer:
+            texts = self.texts
+
+            class Counting(DenseScorer):
+                def score(self, asked: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
+                    texts.append(len(asked))
+                    return super().score(asked, shape)
+
+            return Counting(self.model, Spelling(), temperature=temperature)
+
+    teacher = Breaks()
+    capture = run_capture(teacher, PROMPTS, Capture(distributions="sampled", width=8), tmp_path / "1-capture")
+    assert teacher.texts == [20]
+    (tmp_path / "partial").mkdir()
+    for shard in shards_of(capture.folder):
+        shutil.copyfile(shard, tmp_path / "partial" / shard.name)
+    section = Capture(distributions="sampled", width=8)
+    score_samples(teacher, PROMPTS, capture.samples(), section, tmp_path / "partial", Silent())
+    assert teacher.texts == [20]
 
 
 def distributions(rows: int = 400, vocabulary: int = 600) -> torch.Tensor:

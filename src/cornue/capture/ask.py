@@ -83,7 +83,7 @@ def run_capture(
     work = _Work(header, prompts, section.samples, sampling)
     _refuse_doubles(prompts)
     if folder.exists():
-        return _same_capture(open_capture(folder), work)
+        return _same_capture(open_capture(folder), work, section)
     partial = folder.with_name(folder.name + ".partial")
     began = time.monotonic()
     with Journal(partial, header) as journal:
@@ -242,10 +242,11 @@ def _refuse_doubles(prompts: Sequence[Prompt]) -> None:
         )
 
 
-def _same_capture(found: CaptureReader, work: _Work) -> CaptureReader:
+def _same_capture(found: CaptureReader, work: _Work, section: recipe.Capture) -> CaptureReader:
     held = {(sample.prompt_id, sample.index) for sample in found.samples()}
     same = found.header == work.header and held == {(ask.prompt.id, ask.index) for _, ask in work.asks()}
-    if not same:
+    kept = found.about.get("distributions", {"form": "none", "width": section.width})
+    if not same or (kept["form"], kept["width"]) != (section.distributions, section.width):
         raise BadInput(
             words(
                 en=f"{found.folder} holds the finished capture of another teacher, other settings or other prompts.",
