@@ -38,8 +38,8 @@ class Head:
         """The head of a transformers causal model whose tokenizer knows ``vocabulary`` ids; 0 takes all rows."""
         layer, config = model.get_output_embeddings(), model.config.get_text_config()
         return Head(
-            weight_VH=layer.weight,
-            bias_V=getattr(layer, "bias", None),
+            weight_VH=_whole(layer.weight),
+            bias_V=None if getattr(layer, "bias", None) is None else _whole(layer.bias),
             scale=float(getattr(config, "logit_scale", None) or 1.0)
             / float(getattr(config, "logits_scaling", None) or 1.0),
             softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
@@ -65,3 +65,9 @@ class Head:
         if self.softcap:
             logits_R = torch.tanh(logits_R / self.softcap) * self.softcap
         return logits_R * self.scale
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """A weight, gathered where it is spread over several processes."""
+    gather = getattr(weight, "full_tensor", None)
+    return weight if gather is None else gather().detach().requires_grad_(weight.requires_grad)

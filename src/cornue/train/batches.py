@@ -19,6 +19,7 @@ from torch import Tensor
 from cornue.models.packed import Packed, pack
 from cornue.records.errors import BadInput
 from cornue.records.words import words
+from cornue.train import processes
 
 Author = Literal["teacher", "student"]
 
@@ -140,8 +141,25 @@ def make_batch(lessons: Sequence[Lesson], scale: float = 1.0, device: torch.devi
 
 
 def split(lessons: Sequence[Lesson], most_tokens: int) -> list[list[Lesson]]:
-    """Cut one step's lessons into parts of similar size that fit in memory, equal lengths together."""
-    ordered = sorted(lessons, key=len)
+    """Cut one step's lessons into parts of similar size that fit in memory, equal lengths together.
+
+    Where several processes train, each gets as many parts, dealt like cards.
+
+    Raises:
+        BadInput: there are fewer lessons than processes.
+    """
+    ordered, shares = sorted(lessons, key=len), processes.count()
+    if shares > 1:
+        parts = shares * -(-sum(map(len, ordered)) // (most_tokens * shares))
+        if len(ordered) < parts:
+            raise BadInput(
+                words(
+                    en=f"a step of {len(ordered)} texts for {parts} parts on {shares} processes",
+                    fr=f"un pas de {len(ordered)} textes pour {parts} parts sur {shares} processus",
+                ),
+                words(en="raise train.batch_tokens", fr="augmentez train.batch_tokens"),
+            )
+        return [ordered[part::parts] for part in range(parts)]
     return [part for part in _cut(ordered, -(-sum(map(len, ordered)) // most_tokens)) if part]
 
 

@@ -31,7 +31,7 @@ from cornue.records.progress import Progress
 from cornue.records.recipe import Stage
 from cornue.records.words import words
 from cornue.seal.write import new_folder, remove_folder, write_text
-from cornue.train import checkpoint
+from cornue.train import checkpoint, processes
 from cornue.train.batches import Batch
 from cornue.train.losses import Outcome, fused
 from cornue.train.objectives import Objective
@@ -116,7 +116,9 @@ def learn(
         method.recall(last.memory["method"])
         begin, best = last.step, Best(last.memory["best_step"], last.memory["best_loss"] or math.inf)
         progress.say(words(en=f"going on after step {begin}", fr=f"reprise après le pas {begin}"))
-    curve = Curve(folder / "curve.jsonl", begin)
+    first = processes.is_first()
+    curve = Curve(folder / "curve.jsonl", begin) if first else None
+    processes.wait()
     for step in range(begin, method.steps):
         figures = _one_step(weights, method, stage, step, settings)
         done = step + 1
@@ -125,18 +127,21 @@ def learn(
             if figures["validation_loss"] < best.loss:
                 best = Best(done, figures["validation_loss"])
                 _keep_best(folder, weights, best)
-        curve.add(figures)
+        if curve:
+            curve.add(figures)
         if done % stage.checkpoint_every == 0 or done == method.steps:
             memory = {
                 "method": method.memory(),
                 "best_step": best.step,
                 "best_loss": best.loss if best.step else None,
             }
-            checkpoint.save(
-                folder / "checkpoints", checkpoint.Checkpoint(done, weights.values(), weights.moments(), memory)
-            )
-            _forget_former_bests(folder, best)
-        progress.advance(done, **figures)
+            point = checkpoint.Checkpoint(done, weights.values(), weights.moments(), memory)
+            if first:
+                checkpoint.save(folder / "checkpoints", point)
+                _forget_former_bests(folder, best)
+            processes.wait()
+        if first:
+            progress.advance(done, **figures)
         on_step(figures)
     if stage.validate_every:
         weights.restore(load_file(folder / "best" / f"step-{best.step:06d}" / "weights.safetensors"))
@@ -154,16 +159,17 @@ def learning_rate(stage: Stage, step: int, steps: int) -> float:
 def _one_step(weights: Weights, method: Method, stage: Stage, step: int, settings: Settings) -> Figures:
     """Plan, learn and move once; returns the figures of the step."""
     start = time.perf_counter()
-    batches = method.plan(step)
+    batches = processes.own(method.plan(step))
     planned = time.perf_counter()
-    sums, means, rows, operations = Counter[str](), Counter[str](), 0, 0.0
+    sums, means, work = Counter[str](), Counter[str](), Counter[str]()
     for batch in batches:
         parts, shown = _learn_batch(weights, method, batch)
         sums.update(parts)
         means.update({name: value * len(batch.rows_R) for name, value in shown.items()})
-        rows += len(batch.rows_R)
-        operations += count_operations(weights, batch)
-    total = math.fsum(sums.values())
+        operations = count_operations(weights, batch)
+        work.update({"rows": len(batch.rows_R), "tokens": batch.tokens, "operations": operations})
+    sums, means, work = processes.add_up(sums, means, work)
+    total, rows = math.fsum(sums.values()), work["rows"]
     rate = learning_rate(stage, step, method.steps)
     norm = weights.step(rate, stage.clip) if rows else 0.0
     if not (math.isfinite(total) and math.isfinite(norm)):
@@ -178,8 +184,7 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
             ),
         )
     end = time.perf_counter()
-    tokens = sum(batch.tokens for batch in batches)
-    learning = end - planned
+    tokens, learning = work["tokens"], end - planned
     return {
         "step": step + 1,
         "loss": total,
@@ -190,7 +195,7 @@ def _one_step(weights: Weights, method: Method, stage: Stage, step: int, setting
         "tokens": tokens,
         "seconds": end - start,
         "tokens_per_second": tokens / learning,
-        "share_of_peak": operations / learning / settings.peak if settings.peak else 0.0,
+        "share_of_peak": work["operations"] / learning / settings.peak if settings.peak else 0.0,
     }
 
 
@@ -201,9 +206,10 @@ def _learn_batch(weights: Weights, method: Method, batch: Batch) -> tuple[Figure
     hidden_RH = hidden_states(weights.model, batch.packed)[batch.rows_R]
     states_RH = hidden_RH.detach()
     found = fused(states_RH, head, list(objectives.values()), gradients=True)
-    for param, gradient in ((head.weight_VH, found.weight_VH), (head.bias_V, found.bias_V)):
-        if param is not None and gradient is not None:
-            weights.add_gradient(param, gradient)
+    layer = weights.model.get_output_embeddings()
+    for name, gradient in (("weight", found.weight_VH), ("bias", found.bias_V)):
+        if gradient is not None:
+            weights.add_gradient(getattr(layer, name), gradient)
     if found.hidden_RH is not None:
         torch.autograd.backward(hidden_RH, found.hidden_RH)
     shown = {"entropy": float(found.figures.entropy), **method.look(batch, states_RH, found)}
@@ -232,11 +238,13 @@ def count_operations(weights: Weights, batch: Batch) -> float:
 
 
 def _keep_best(folder: Path, weights: Weights, best: Best) -> None:
-    place = folder / "best" / f"step-{best.step:06d}"
-    if place.exists():
-        remove_folder(place)
-    with new_folder(place) as new:
-        save_file(weights.values(), new / "weights.safetensors")
+    place, values = folder / "best" / f"step-{best.step:06d}", weights.values()
+    if processes.is_first():
+        if place.exists():
+            remove_folder(place)
+        with new_folder(place) as new:
+            save_file(values, new / "weights.safetensors")
+    processes.wait()
 
 
 def _forget_former_bests(folder: Path, best: Best) -> None:

@@ -32,6 +32,7 @@ from cornue.records.recipe import TrainStage
 from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
 from cornue.seal.write import new_folder
+from cornue.train import processes
 from cornue.train.captured import CapturedDistributions
 from cornue.train.grpo import Grpo
 from cornue.train.logit_kd import LogitKd
@@ -39,6 +40,7 @@ from cornue.train.loop import Figures, Method, Settings, learn
 from cornue.train.materials import Materials, Student
 from cornue.train.on_policy_kd import OnPolicyKd
 from cornue.train.sft import Sft
+from cornue.train.sharded import ShardedWeights
 from cornue.train.teacher import LoadedTeacher
 from cornue.train.weights import Weights
 
@@ -109,12 +111,14 @@ def run_stages(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    processes.join()
     results = []
     for number, stage in enumerate(stages, start=1):
         place = folder / "stages" / f"{number:02d}-{stage.method}"
         if not (place / "end").exists():
             place.mkdir(parents=True, exist_ok=True)
-            weights = Weights(start.model, stage, getattr(torch, settings.dtype), seed)
+            kind = ShardedWeights if processes.count() > 1 else Weights
+            weights = kind(start.model, stage, getattr(torch, settings.dtype), seed)
             method = make_method(
                 stage, start, examples, validation, materials or Materials(), settings, seed + number - 1, place
             )
@@ -127,16 +131,19 @@ def run_stages(
                 )
             progress.begin(stage.method, method.steps)
             learn(weights, method, stage, place, settings=settings, progress=progress, on_step=on_step)
-            weights.finish()
-            with new_folder(place / "end") as new:
-                save_file(dict(start.model.named_parameters()), new / "weights.safetensors")
+            start.model = weights.finish()
+            if processes.is_first():
+                with new_folder(place / "end") as new:
+                    save_file(dict(start.model.named_parameters()), new / "weights.safetensors")
+            processes.wait()
         else:
             _load(start.model, place / "end" / "weights.safetensors")
         results.append(_result(stage, place / "curve.jsonl"))
     student = folder / "student"
-    if not student.exists():
+    if not student.exists() and processes.is_first():
         with new_folder(student) as new:
             start.save(new)
+    processes.wait()
     return Trained(student, tuple(results))
 
 

@@ -39,14 +39,9 @@ class Weights:
         _freeze(model, stage.freeze)
         if stage.lora_rank:
             lora.attach(model, stage.lora_rank, seed)
-        self.moving: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.masters = self.moving
-        if dtype != torch.float32:
-            self.masters = {name: param.detach().clone().requires_grad_() for name, param in self.moving.items()}
-            _cast(model, dtype)
-            for name, param in self.moving.items():
-                hooks: Any = param
-                hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
+        self.moving: dict[str, Tensor] = {}
+        self.masters: dict[str, Tensor] = {}
+        self._spread(dtype)
         self._master_of = {param: self.masters[name] for name, param in self.moving.items()}
         matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
         vectors = [weight for weight in self.masters.values() if weight.ndim <= 1]
@@ -61,14 +56,14 @@ class Weights:
     def step(self, learning_rate: float, clip: float) -> float:
         """Move by the gradients gathered so far, and forget them; returns their norm before clipping."""
         gradients = [weight.grad for weight in self.masters.values() if weight.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm: Any = torch.nn.utils.get_total_norm(gradients)
         torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self._publish()
-        return float(norm)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state, by the name of its weight."""
@@ -102,12 +97,23 @@ class Weights:
         if master is not None:
             master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
 
-    def finish(self) -> None:
-        """Leave a plain fp32 model: low-rank updates are folded into their matrices."""
+    def finish(self) -> Any:
+        """The plain fp32 model: low-rank updates are folded into their matrices."""
         _cast(self.model, torch.float32)
         self._publish()
         lora.merge(self.model)
-        self.model.requires_grad_(True)
+        return self.model.requires_grad_(True)
+
+    def _spread(self, dtype: torch.dtype) -> None:
+        """Find the weights that move, and put copies in the compute type into the model where that is another."""
+        self.moving = {name: param for name, param in self.model.named_parameters() if param.requires_grad}
+        self.masters = self.moving
+        if dtype != torch.float32:
+            self.masters = {name: param.detach().clone().requires_grad_() for name, param in self.moving.items()}
+            _cast(self.model, dtype)
+            for name, param in self.moving.items():
+                hooks: Any = param
+                hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
 
     def _publish(self) -> None:
         """Round the fp32 weights to the model's compute type."""
