@@ -101,20 +101,28 @@ def run_child(arguments: Sequence[str], environment: Mapping[str, str] | None = 
         RuntimeError: when it fails; its stderr is passed through.
     """
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "bench")])
-    child = subprocess.Popen(
-        [sys.executable, *arguments],
+    # The system counts the peak of whoever starts a process as that process's own, so a small one stands between.
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+        check=False,
     )
-    assert child.stdout is not None
-    lines = child.stdout.read().decode().strip().splitlines()
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}")
+    *_, answer, peak = done.stdout.decode().strip().splitlines()
+    return json.loads(answer), int(peak)
+
+
+def _stand_between(arguments: Sequence[str]) -> int:
+    """Runs Python with these arguments, then prints its peak of resident memory in bytes; returns its exit code."""
+    child = subprocess.Popen([sys.executable, *arguments])
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {child.returncode}")
-    # Linux counts ru_maxrss in KiB, macOS in bytes.
-    return json.loads(lines[-1]), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    # Linux counts in KiB, macOS in bytes.
+    print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return child.returncode
 
 
 def bar(name: str, value: float, limit: float, at_most: bool = False) -> dict[str, Any]:
@@ -224,3 +232,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(_stand_between(sys.argv[1:]))
