@@ -55,7 +55,7 @@ def test_stages_follow_each_other_and_write_the_student(tmp_path: Path) -> None:
     assert weights(trained).keys() == dict(tiny_model().named_parameters()).keys()
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6, 9])
+@pytest.mark.parametrize("stop", [3, 9])
 def test_a_killed_run_of_two_stages_ends_with_the_same_student(tmp_path: Path, stop: int) -> None:
     stages = [sft(checkpoint_every=2), sft(checkpoint_every=2, validate_every=2)]
     whole = run(tmp_path / "whole", stages)

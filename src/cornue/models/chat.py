@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -117,15 +118,11 @@ class ChatTemplate:
                     words(en="Take it out of the text.", fr="Retirez-le du texte."),
                 )
         try:
-            return (
-                _environment()
-                .from_string(self.source)
-                .render(
-                    messages=[message.model_dump() for message in messages],
-                    add_generation_prompt=add_generation_prompt,
-                    bos_token=self.bos_token,
-                    eos_token=self.eos_token,
-                )
+            return _compiled(self.source).render(
+                messages=[message.model_dump() for message in messages],
+                add_generation_prompt=add_generation_prompt,
+                bos_token=self.bos_token,
+                eos_token=self.eos_token,
             )
         except TEMPLATE_ERRORS as problem:
             raise _template_fails(str(problem)) from problem
@@ -153,6 +150,12 @@ def template_of_tokenizer(tokenizer: Any) -> ChatTemplate:
 def find_control_token(text: str, control_tokens: Collection[str]) -> str:
     """A control token that occurs in a text, or nothing."""
     return next((token for token in control_tokens if token and token in text), "")
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> Template:
+    """A template ready to be rendered: compiling it takes longer than rendering thousands of conversations."""
+    return _environment().from_string(source)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
