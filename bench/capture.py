@@ -1,8 +1,8 @@
 """What it costs to keep a teacher's distributions, and what is lost: bytes a token, gradient bias, speed of scoring.
 
-Real teachers score real text. Size and bias are measured on whole distributions of that text, for several numbers of
-draws and for the 128 likeliest entries; speed against a plain forward pass that makes all logits, in alternating pairs
-on the same batch. It trains nothing.
+Real teachers score what they wrote at temperature 1, the hardest that a capture holds. Size and bias are measured on
+whole distributions, for several numbers of draws and for the 128 likeliest entries; speed against a plain forward pass
+that makes all logits, in alternating pairs on the same batch. It trains nothing.
 
 Run it with ``make bench-capture``; ``--models`` names folders or GGUF files.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cornue.capture.sparse import DenseScorer
 from cornue.capture.teacher import Text
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import pack
+from cornue.models.sample import generate
 
 MODELS = ("SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 FORMS = (("sampled", 12), ("sampled", 64), ("top", 12))
@@ -32,6 +34,7 @@ CHOSEN = ("sampled", 64)
 BYTES = 40.0
 SPEED = 0.90
 LARGE = 100_000
+GIVEN, WRITTEN = 32, 128
 TEXTS = ("docs", "recipes/communes")
 
 
@@ -53,7 +56,7 @@ def main() -> int:
         scorer, texts, model = open_model(path, options.tokens)
         found = [kept(path.stem, scorer, texts, form, width) for form, width in FORMS]
         rows += found
-        speed = speed_of(scorer, model, texts[:2], options.pairs)
+        speed = speed_of(scorer, model, texts[:4], options.pairs)
         speeds.append({"model": path.stem, **vars(speed)})
         bars += bars_of(path.stem, next(row for row in found if (row["form"], row["width"]) == CHOSEN), speed)
     results.write(
@@ -82,14 +85,17 @@ def bars_of(name: str, row: dict[str, Any], speed: results.Ratios) -> list[dict[
 
 
 def open_model(path: Path, tokens: int) -> tuple[DenseScorer, list[Text], Any]:
-    """A model with texts of the repository in its tokens, in pieces of 256."""
+    """A model with texts that it wrote itself at temperature 1, each after a few given words."""
     tokenizer, model = load_tokenizer(path), load_model(path)
-    texts = []
-    for seed, text in enumerate(pieces()):
-        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"][:257])
-        texts.append(Text(ids[:1], ids[1:], seed))
-        if sum(len(text.completion) for text in texts) >= tokens:
-            break
+    count = -(-tokens // WRITTEN)
+    beginnings = [tokenizer(text, add_special_tokens=False)["input_ids"][:GIVEN] for text in islice(pieces(), count)]
+    written = generate(
+        model, beginnings, stop=set(), max_tokens=WRITTEN, temperature=1.0, seeds=list(range(count)), slots=count
+    )
+    texts = [
+        Text(tuple(given), tuple(one.ids), seed)
+        for seed, (given, one) in enumerate(zip(beginnings, written, strict=True))
+    ]
     return DenseScorer(model, tokenizer), texts, model
 
 

@@ -80,6 +80,11 @@ class Job:
         """The table of ``[sources]``."""
         return Register.open(self.file(self.recipe.sources.table)) if self.recipe.sources.table else None
 
+    @property
+    def schema(self) -> str:
+        """The table's schema, which stands for ``{schema}`` in the teacher's instructions."""
+        return self.register.schema if self.register else ""
+
     @cached_property
     def all_prompts(self) -> list[Prompt]:
         """Every prompt of the recipe's file."""

@@ -7,7 +7,6 @@ any time and run again: finished steps stay, unfinished ones go on from what is 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -25,14 +24,13 @@ from cornue.ledger.ledger import Ledger
 from cornue.ledger.numbers import counted
 from cornue.ledger.sitting import Sitting
 from cornue.models.licences import may_start, may_teach, require_permission
+from cornue.pack.sign import sign_pack
 from cornue.records.digests import digest_folder, digest_json
 from cornue.records.errors import BadInput, Refused
 from cornue.records.progress import Progress, Silent
 from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
-from cornue.seal.keys import PASSPHRASE, key_folder, read_key
 from cornue.seal.runs import STEPS, RunFolder
-from cornue.seal.sign import sign_folder
 from cornue.seal.tables import read_records
 from cornue.seal.write import write_bytes, write_text
 
@@ -133,9 +131,8 @@ class _Journey:
         from cornue.capture.ask import run_capture
         from cornue.capture.teachers import open_teacher
 
-        schema = self.job.register.schema if self.job.register else ""
         inner = place / "capture"
-        with open_teacher(self.recipe.teacher, self.job.base, schema) as teacher:
+        with open_teacher(self.recipe.teacher, self.job.base, self.job.schema) as teacher:
             seed = self.recipe.recipe.seed
             found = run_capture(teacher, self._prompts(), self.recipe.capture, inner, seed=seed, progress=self.sitting)
         self.sitting.count(
@@ -175,12 +172,11 @@ class _Journey:
 
     def train(self) -> None:
         """The student learns."""
-        stages = [_dump(stage) for stage in self.recipe.train]
         inputs = {
             "curate": self.folder.digest("curate"),
             "student": _dump(self.recipe.student),
             "start": self.job.files.get("student", TINY),
-            "train": stages,
+            "train": [_dump(stage) for stage in self.recipe.train],
             "machine": self._machine(),
             "seed": self.recipe.recipe.seed,
         }
@@ -201,8 +197,7 @@ class _Journey:
         self.sitting.say(_saving(fitted))
         machine, job = self._machine(), self.job
         capture = open_capture(self.folder.place("capture"))
-        schema = job.register.schema if job.register else ""
-        materials = materials_for(self.recipe, capture, job.base, schema, job.prompts, self._verifier().judge)
+        materials = materials_for(self.recipe, capture, job.base, job.schema, job.prompts, self._verifier().judge)
         trained = run_stages(
             self.recipe.train,
             student,
@@ -212,7 +207,6 @@ class _Journey:
             seed=self.recipe.recipe.seed,
             settings=Settings(dtype=machine["dtype"], threads=machine["threads"], peak=self._peak()),
             progress=self.sitting,
-            on_step=lambda figures: None,
             materials=materials,
         )
         self.sitting.count(trained_tokens=counted(sum(stage.tokens for stage in trained.stages), "tokens"))
@@ -258,35 +252,9 @@ class _Journey:
             return {"model": facts.model_digest}
 
         self._do("pack", inputs, work)
-        self._sign(self.folder.place("pack"))
+        if unsigned := sign_pack(self.folder.place("pack"), self.recipe.pack.key):
+            self.sitting.say(unsigned)
         shutil.copyfile(self.folder.place("pack") / "report.html", self.folder.path / "report.html")
-
-    def _sign(self, pack: Path) -> None:
-        """Sign the pack with the institution's key, where there is one.
-
-        Raises:
-            BadInput: the recipe names a key that is not there, or there are several and it names none.
-        """
-        wanted = self.recipe.pack.key
-        found = sorted(path for path in key_folder().glob("*.pem") if not path.name.endswith(".pub.pem"))
-        if not wanted and not found:
-            self.sitting.say(
-                words(
-                    en="not signed: `cornue keys new NAME` makes a key",
-                    fr="non signé : `cornue keys new NOM` crée une clé",
-                )
-            )
-            return
-        if not wanted and len(found) > 1:
-            raise BadInput(
-                words(
-                    en=f"There are {len(found)} keys, and the recipe does not say which one signs.",
-                    fr=f"Il y a {len(found)} clés, et la recette ne dit pas laquelle signe.",
-                ),
-                words(en='Write key = "NAME" in [pack].', fr='Écrivez key = "NOM" dans [pack].'),
-            )
-        path = key_folder() / f"{wanted}.pem" if wanted else found[0]
-        sign_folder(pack, read_key(path, os.environ.get(PASSPHRASE, "")))
 
     # What several steps read.
 
@@ -320,19 +288,19 @@ class _Journey:
         """The texts of the register: their tokens are kept when the vocabulary is trimmed."""
         return self.job.register.texts() if self.job.register else []
 
+    def _resolved(self) -> dict[str, Any]:
+        return tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
+
     def _machine(self) -> dict[str, Any]:
         """What was derived from the machine when the run began."""
-        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
-        return dict(resolved["machine"])
+        return dict(self._resolved()["machine"])
 
     def _peak(self) -> float:
-        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
-        return float(resolved["measured"]["peak"])
+        return float(self._resolved()["measured"]["peak"])
 
     def _resolved_digest(self) -> str:
         """Digest of the resolved recipe, without what was measured."""
-        resolved = tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
-        return digest_json({name: part for name, part in resolved.items() if name != "measured"})
+        return digest_json({name: part for name, part in self._resolved().items() if name != "measured"})
 
     def _copy_recipe(self) -> None:
         """Write the recipe and, once, what is derived from it and from the machine."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +48,28 @@ agreement = 2
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """The recipe of a job that runs in a few seconds; one of the teacher's answers is wrong."""
+    return write_job(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same job after its run, in a folder that no test may change."""
+    job = write_job(tmp_path_factory.mktemp("job"))
+    environment = {**os.environ, "CORNUE_KEYS": str(job.parent / "keys")}
+    command = [sys.executable, "-m", "cornue.cli", "run", str(job)]
+    subprocess.run(command, cwd=job.parent, env=environment, check=True, capture_output=True)
+    return job
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """A copy of the finished job, to do with as one likes."""
+    shutil.copytree(finished_once.parent, tmp_path / "job")
+    return tmp_path / "job" / finished_once.name
+
+
+def write_job(tmp_path: Path) -> Path:
+    """Write recipe, register, prompts and recorded answers into a folder; returns the recipe."""
     with sqlite3.connect(tmp_path / "towns.sqlite") as connection:
         connection.execute("CREATE TABLE communes (nom TEXT, departement TEXT, population INTEGER)")
         connection.executemany("INSERT INTO communes VALUES (?, ?, ?)", TOWNS)

@@ -23,8 +23,10 @@ from cornue.capture.packing import Targets
 from cornue.capture.reader import Service
 from cornue.doctor.passes import Twin
 from cornue.doctor.subject import Subject
+from cornue.models.engine import Completion, Request
 from cornue.models.export import export_gguf
 from cornue.models.head import Head
+from cornue.models.load import load_tokenizer
 from cornue.models.packed import Packed, hidden_states, use_attention
 from cornue.models.student import Student
 from cornue.models.tiny import tiny_model, tiny_tokenizer
@@ -33,6 +35,7 @@ from cornue.records.samples import Example, Message, Prompt
 from cornue.train import divergence
 from cornue.train.batches import Batch, make_batch
 from cornue.train.losses import Outcome, fused
+from cornue.train.materials import Materials
 from cornue.train.objectives import Dense, Labels, Objective, Policy, Sparse, from_states
 from cornue.train.run import make_method
 from cornue.verify.base import Value
@@ -85,6 +88,7 @@ def subject(folder: Path, stages: Sequence[TrainStage] = STAGES) -> Subject:
         teacher=teacher,
         distributions=Capture(teacher, EXAMPLES, teacher.model, entries=8),
         verifier=ExactVerifier(),
+        engine=None,
     )
 
 
@@ -244,6 +248,15 @@ class Retokenised(Capture):
         return super().completion(prompt_id, index)[1:]
 
 
+class Shifted(Capture):
+    """Each row says what follows the token that it stands beside."""
+
+    def targets(self, prompt_id: str, index: int) -> Targets:
+        written = np.array(self.completion(prompt_id, index))
+        masses = np.full((2, len(written)), [[0.9], [0.1]], dtype=np.float32)
+        return Targets(np.arange(len(written) + 1), np.roll(written, -1), *masses)
+
+
 class ByTurns(Capture):
     """Rows by the order in which they are asked for."""
 
@@ -336,6 +349,24 @@ def padded(sound: Subject) -> Subject:
     learner = student()
     learner.model.resize_token_embeddings(len(learner.tokenizer) + 7, mean_resizing=False)
     return changed(sound, student=learner)
+
+
+def misread(sound: Subject) -> Subject:
+    """A method that lets the teacher read an empty question."""
+
+    class Misread(Student):
+        def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+            return super().prompt_ids([Message(role="user", content="")])
+
+    held = sound.teacher
+    assert isinstance(held, Student)
+    other = Misread(held.model, held.tokenizer)
+
+    def wrong(stage: TrainStage, own: Any, examples: Any, checks: Any, materials: Materials, *rest: Any) -> Any:
+        chosen = replace(materials, teacher=other) if materials.teacher is held else materials
+        return make_method(stage, own, examples, checks, chosen, *rest)
+
+    return changed(sound, make_method=wrong)
 
 
 def all_rows(hidden: Tensor, head: Head, objectives: Sequence[Objective], **options: Any) -> Outcome:
@@ -438,6 +469,32 @@ def other_template(model: Any, tokenizer: Any, *rest: Any, **options: Any) -> No
     export_gguf(model, spoilt, *rest, **options)
 
 
+class Beginning:
+    """An engine that puts a token in front of every prompt."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.tokenizer = load_tokenizer(path)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *why: Any) -> None:
+        return
+
+    def tokenize(self, text: str) -> list[int]:
+        return [int(self.tokenizer.bos_token_id), *self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+class Elsewhere(Beginning):
+    """An engine that cuts well and writes always the same."""
+
+    def tokenize(self, text: str) -> list[int]:
+        return super().tokenize(text)[1:]
+
+    def ask(self, request: Request) -> Completion:
+        return Completion("", token_ids=(5,) * request.max_tokens)
+
+
 def learner(kind: type[Student]) -> Callable[[Subject], Subject]:
     return lambda sound: changed(sound, student=kind(sound.student.model, sound.student.tokenizer))
 
@@ -456,11 +513,14 @@ BUGS = (
     Bug(2, "sampling temperature in the loss", in_each(Dense, sampling_temperature)),
     Bug(3, "divergence never attached", in_objectives(labels_only)),
     Bug(3, "teacher compared with itself", in_objectives(itself)),
+    Bug(3, "teacher is the student", lambda sound: changed(sound, teacher=student())),
     Bug(4, "logit scale ignored", lambda _: changed(granite(_.folder), head_of=lambda m: replace(Head.of(m), scale=1))),
     Bug(5, "row before its own", in_batches(lambda batch: replace(batch, rows_R=batch.rows_R - 1))),
     Bug(5, "label of the row itself", in_batches(lambda b: replace(b, labels_R=b.packed.ids_N[b.rows_R]))),
     Bug(6, "teacher's rows rolled", in_each(Dense, roll)),
     Bug(6, "capture cut again", capture(Retokenised)),
+    Bug(6, "capture shifted by one", capture(Shifted)),
+    Bug(6, "teacher asked another question", misread),
     Bug(7, "end of turn left out of the text", learner(Endless)),
     Bug(7, "end of turn left out of the mask", in_batches(without_end)),
     Bug(8, "prompt learnt", in_batches(with_prompts)),
@@ -505,6 +565,8 @@ BUGS = (
     Bug(26, "another question's answer is right", lambda sound: changed(sound, verifier=Lenient())),
     Bug(27, "other weights in the file", lambda sound: changed(sound, export=other_weights)),
     Bug(27, "other template in the file", lambda sound: changed(sound, export=other_template)),
+    Bug(27, "engine puts a beginning first", lambda sound: changed(sound, engine=Beginning)),
+    Bug(27, "engine writes something else", lambda sound: changed(sound, engine=Elsewhere)),
     Bug(28, "entries forget the square", in_loss(Sparse, lambda item: replace(item, squared=False))),
     Bug(28, "distribution forgets the total", in_loss(Dense, lambda item: replace(item, total=1.0))),
 )

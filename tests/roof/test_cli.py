@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,55 +25,55 @@ def cornue(*words: str | Path, cwd: Path, language: str = "en") -> subprocess.Co
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(job: Path) -> None:
-    done = cornue("run", job, "--json", cwd=job.parent)
-    assert done.returncode == 0, done.stderr
-    run = job.parent / json.loads(done.stdout)["run"]
+def run_of(job: Path) -> Path:
+    return next(job.parent.glob("runs/tiny-*"))
+
+
+def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(finished: Path) -> None:
+    run = run_of(finished)
     assert [path.name for path in sorted(run.glob("[1-6]-*"))] == [
         "1-capture", "2-verify", "3-curate", "4-train", "5-evaluate", "6-pack",
     ]  # fmt: skip
-    audit = cornue("audit", run / "6-pack", "--json", cwd=job.parent)
+    audit = cornue("audit", run / "6-pack", "--json", cwd=finished.parent)
     assert audit.returncode == 0, audit.stderr
     assert {finding["value"] for finding in json.loads(audit.stdout)} <= {"verified", "declared"}
-    chat = cornue("chat", run / "6-pack", "Population of Ville-1?", "--json", cwd=job.parent)
+    chat = cornue("chat", run / "6-pack", "Population of Ville-1?", "--json", cwd=finished.parent)
     assert json.loads(chat.stdout)["model"] == open_pack(run / "6-pack").facts.model_digest
-    again = cornue("run", job, cwd=job.parent)
+
+
+def test_what_is_finished_is_not_done_again_and_a_new_key_signs_it(finished: Path) -> None:
+    assert cornue("keys", "new", "town-hall", cwd=finished.parent).returncode == 0
+    again = cornue("run", finished, cwd=finished.parent)
     assert again.returncode == 0 and again.stderr.count("done before") == 6
-
-
-def test_a_pack_signed_by_a_trusted_key_is_verified(job: Path) -> None:
-    assert cornue("keys", "new", "town-hall", cwd=job.parent).returncode == 0
-    run = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
-    seal = json.loads(cornue("audit", run / "6-pack", "--json", cwd=job.parent).stdout)[0]
+    pack = run_of(finished) / "6-pack"
+    seal = json.loads(cornue("audit", pack, "--json", cwd=finished.parent).stdout)[0]
     assert seal["value"] == "not checkable"
-    (job.parent / "keys" / "trusted").mkdir()
-    public = job.parent / "keys" / "town-hall.pub.pem"
-    (job.parent / "keys" / "trusted" / public.name).write_bytes(public.read_bytes())
-    seal = json.loads(cornue("audit", run / "6-pack", "--json", cwd=job.parent).stdout)[0]
+    keys = finished.parent / "keys"
+    (keys / "trusted").mkdir()
+    shutil.copy(keys / "town-hall.pub.pem", keys / "trusted")
+    seal = json.loads(cornue("audit", pack, "--json", cwd=finished.parent).stdout)[0]
     assert seal["value"] == "verified"
 
 
-def test_an_altered_answer_is_found_false(job: Path) -> None:
-    run = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
-    results = run / "6-pack" / "evaluation" / "results.json"
+def test_an_altered_answer_is_found_false(finished: Path) -> None:
+    results = run_of(finished) / "6-pack" / "evaluation" / "results.json"
     results.write_text(results.read_text().replace('"right":0', '"right":3').replace('"right": 0', '"right": 3'))
-    audit = cornue("audit", run / "6-pack", "--json", cwd=job.parent)
+    audit = cornue("audit", run_of(finished) / "6-pack", "--json", cwd=finished.parent)
     values = {finding["claim"]: finding["value"] for finding in json.loads(audit.stdout)}
     assert audit.returncode == 1
     assert values["seal"] == values["accuracy"] == "false"
 
 
-def test_a_killed_run_ends_with_the_same_model(job: Path) -> None:
-    whole = job.parent / json.loads(cornue("run", job, "--json", cwd=job.parent).stdout)["run"]
-    command = [sys.executable, "-m", "cornue.cli", "run", str(job), "--runs", "killed"]
+def test_a_killed_run_ends_with_the_same_model(finished: Path) -> None:
+    command = [sys.executable, "-m", "cornue.cli", "run", str(finished), "--runs", "killed"]
     for seconds in (4.0, 7.0):
-        process = subprocess.Popen(command, cwd=job.parent, start_new_session=True, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, cwd=finished.parent, start_new_session=True, stderr=subprocess.DEVNULL)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    done = cornue("run", job, "--runs", "killed", "--json", cwd=job.parent)
-    killed = job.parent / json.loads(done.stdout)["run"]
-    digests = {open_pack(run / "6-pack").facts.model_digest for run in (whole, killed)}
+    done = cornue("run", finished, "--runs", "killed", "--json", cwd=finished.parent)
+    killed = finished.parent / json.loads(done.stdout)["run"]
+    digests = {open_pack(run / "6-pack").facts.model_digest for run in (run_of(finished), killed)}
     assert len(digests) == 1
 
 

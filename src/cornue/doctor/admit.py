@@ -7,44 +7,27 @@ teacher's weights are loaded only where a stage asks it in the step. Nothing is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cornue.capture.reader import CaptureReader, open_capture
-from cornue.capture.teacher import Ask, Sampling, instructed, read_instructions
+from cornue.capture.teacher import Ask, Sampling
 from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.curate.choose import curate
 from cornue.doctor.subject import Subject
-from cornue.job import TINY, Job
-from cornue.models.load import load_model, load_tokenizer
+from cornue.job import Job
 from cornue.models.student import Student
 from cornue.records.errors import BadInput
 from cornue.records.recipe import LogitKd, OnPolicyKd, TrainStage
-from cornue.records.samples import Example, Message, Prompt, Sample
+from cornue.records.samples import Example, Prompt, Sample
 from cornue.records.words import words
 from cornue.train.captured import CapturedDistributions
 from cornue.train.materials import Distributions, TeacherAtHand
+from cornue.train.teacher import LoadedTeacher
 from cornue.verify.base import Verifier
 from cornue.verify.run import make_verifier
 
 PROMPTS, TEXTS = 60, 3
-
-
-@dataclass
-class AtHand:
-    """The recipe's teacher with its weights in this process."""
-
-    model: Any
-    tokenizer: Any
-    instructions: str
-
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """What it sees of a conversation, its own instructions included."""
-        turns = instructed(Prompt(id="", messages=tuple(messages)), self.instructions)
-        text = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+USUAL = 160
 
 
 def admit(path: Path, folder: Path) -> Subject:
@@ -63,14 +46,13 @@ def admit(path: Path, folder: Path) -> Subject:
     prompts = _spread([prompt for prompt in job.prompts if prompt.split == "train"])
     answers = _answers(job, capture, prompts)
     known = _examples(job, prompts, answers, verifier)
-    examples = sorted(known, key=lambda item: len(item.completion) + len(item.messages[-1].content))[:TEXTS]
     student = Student.read(job.student_start)
     if recipe.student.template == "plain":
         student.use_plain_template()
     student.fit(recipe.student, _by_form(known), [])
     return Subject(
         student=student,
-        examples=examples,
+        examples=_some(known),
         prompts=prompts,
         stages=recipe.train,
         folder=folder,
@@ -78,7 +60,7 @@ def admit(path: Path, folder: Path) -> Subject:
         distributions=_distributions(recipe.train, capture),
         answers=answers,
         verifier=verifier,
-        kinds=recipe.pack.formats,
+        kinds=(recipe.pack.serve,),
     )
 
 
@@ -133,6 +115,20 @@ def _examples(job: Job, prompts: Sequence[Prompt], answers: Sequence[Sample], ve
     return found
 
 
+def _some(known: Sequence[Example]) -> list[Example]:
+    """A short text, one of middling length and a longer one, all different and none very long."""
+    different = {example.completion: example for example in reversed(known)}
+    ordered = sorted(different.values(), key=_length)
+    usual = [example for example in ordered if _length(example) <= USUAL] or ordered[:1]
+    places = {place * (len(usual) - 1) // (TEXTS - 1) for place in range(TEXTS)}
+    return [usual[place] for place in sorted(places)]
+
+
+def _length(example: Example) -> int:
+    """Characters of question and answer."""
+    return len(example.completion) + sum(len(message.content) for message in example.messages)
+
+
 def _by_form(examples: Sequence[Example]) -> dict[str, list[str]]:
     """The texts of the examples by question form."""
     groups: dict[str, list[str]] = {}
@@ -147,16 +143,8 @@ def _teacher(job: Job) -> TeacherAtHand | None:
     asked = any(
         isinstance(stage, OnPolicyKd) or (isinstance(stage, LogitKd) and stage.live) for stage in job.recipe.train
     )
-    section = job.recipe.teacher
-    if not asked:
-        return None
     schema = job.register.schema if job.register else ""
-    instructions = read_instructions(job.file(section.instructions), schema) if section.instructions else ""
-    if section.model == TINY:
-        held = Student.read(Path(TINY))
-        return AtHand(held.model, held.tokenizer, instructions)
-    path = job.file(section.model)
-    return AtHand(load_model(path), load_tokenizer(path), instructions)
+    return LoadedTeacher(job.recipe.teacher, job.base, schema) if asked else None
 
 
 def _distributions(stages: Sequence[TrainStage], capture: CaptureReader | None) -> Distributions | None:

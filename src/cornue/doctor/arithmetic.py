@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cornue.doctor import reference
 from cornue.doctor.finding import Absent, require
-from cornue.doctor.passes import Twin, distance, still_head, take_step
+from cornue.doctor.passes import Twin, distance, first_steps, still_head, take_step
 from cornue.doctor.subject import Subject, compares
 from cornue.models.head import Head
 from cornue.models.packed import pack
@@ -83,10 +83,9 @@ def policy_sees_its_token(subject: Subject) -> str:
 
 def targets_are_still(subject: Subject) -> str:
     """15: no gradient runs into a teacher, an advantage or a sampler."""
-    twin = replace(Twin.of(subject), elsewhere=True)
     seen = 0
-    for stage in subject.short_stages():
-        for part in take_step(subject, stage, twin).learnt:
+    for stage, passed in first_steps(subject):
+        for part in passed.learnt:
             for name, objective in part.objectives.items():
                 seen += 1
                 moving = [key for key, value in vars(objective).items() if isinstance(value, Tensor) and moves(value)]

@@ -16,7 +16,7 @@ import torch
 
 from cornue.doctor import reference
 from cornue.doctor.finding import Absent, require
-from cornue.doctor.passes import Pass, Twin, distance, expected, method_of, take_step
+from cornue.doctor.passes import Pass, Twin, distance, expected, learns_live, method_of, signal, take_step, twin_for
 from cornue.doctor.subject import Subject, compares
 from cornue.records.errors import Refused
 from cornue.records.recipe import LogitKd
@@ -77,6 +77,13 @@ def teacher_matters(subject: Subject) -> str:
             f"{stage.method}: another teacher changes the gradient by {moved:.2g} of its size",
             f"{stage.method} : un autre enseignant change le gradient de {moved:.2g} fois sa taille",
         )
+    if learns_live(subject):
+        apart = signal(subject)
+        require(
+            apart > 1e-6,
+            f"the recipe's teacher says what the student says: {apart:.1g} nats apart",
+            f"l'enseignant de la recette dit ce que dit l'élève : {apart:.1g} nats d'écart",
+        )
     return words(en="another teacher gives another gradient", fr="un autre enseignant donne un autre gradient")
 
 
@@ -121,7 +128,7 @@ def tail_is_kept(subject: Subject) -> str:
 def no_clipped_entries(subject: Subject) -> str:
     """12: the divergence is the whole sum, and a small step lowers it."""
     for stage in _comparing(subject):
-        twin = replace(Twin.of(subject), elsewhere=True)
+        twin = twin_for(subject, stage, elsewhere=True)
         for part in _learnt(subject, stage, elsewhere=True).learnt:
             value, slope_RH = expected(subject, stage, part, twin)
             found = float(part.found.loss)
@@ -159,7 +166,7 @@ def direction(subject: Subject) -> str:
                 f"{stage.method}, {stage.objective}: {found:.4f} on a pair whose closed form is {wanted:.4f}",
                 f"{stage.method}, {stage.objective} : {found:.4f} sur une paire dont la formule donne {wanted:.4f}",
             )
-        away = _gap(subject, stage, passed, replace(Twin.of(subject), elsewhere=True))
+        away = _gap(subject, stage, passed, twin_for(subject, stage, elsewhere=True))
         require(
             away < CLOSE,
             f"{stage.method}: the gradient is {away:.2g} of its size away from that of {stage.objective}",
@@ -226,10 +233,7 @@ def _cached(subject: Subject) -> Sequence[LogitKd]:
 
 def _learnt(subject: Subject, stage: Any, elsewhere: bool = False) -> Pass:
     """The first step from the twin that says all, reading the same question or another one."""
-    temperature = stage.temperature if isinstance(stage, LogitKd) else 1.0
-    twin = replace(Twin.of(subject), elsewhere=elsewhere, temperature=temperature)
-    passed: Pass = subject.once(("pass", stage, elsewhere), lambda: take_step(subject, stage, twin))
-    return passed
+    return take_step(subject, stage, twin_for(subject, stage, elsewhere))
 
 
 def _gap(subject: Subject, stage: Any, passed: Pass, twin: Twin) -> float:

@@ -5,53 +5,60 @@ Classes 22, 26 and 27. Shapes: R rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+import math
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from cornue.doctor import reference
 from cornue.doctor.finding import Absent, require
-from cornue.doctor.passes import Twin, method_of, states, still_head
+from cornue.doctor.passes import (
+    Pass,
+    Twin,
+    first_steps,
+    learns_live,
+    mean_kl,
+    read_by_teacher,
+    rows_of,
+    signal,
+    states,
+    still_head,
+)
 from cornue.doctor.subject import Subject
+from cornue.models.engine import Engine, Request
 from cornue.models.load import load_model, load_tokenizer
 from cornue.records.errors import CheckFailed
-from cornue.records.recipe import Grpo, LogitKd, OnPolicyKd
-from cornue.records.samples import Prompt
+from cornue.records.recipe import Grpo, OnPolicyKd
+from cornue.records.samples import Example, Prompt
 from cornue.records.words import words
-from cornue.train.objectives import Dense, Labels
+from cornue.train.objectives import Labels
 
 NOISE = 0.1
 DRIFT = {"F32": 1e-4, "F16": 1e-3, "BF16": 0.05, "Q8_0": 0.02}
 AGREEMENT, NEARLY = 0.9, 0.1
+WRITTEN = 8
 
 
 def teacher_repeats_itself(subject: Subject) -> str:
     """22: two readings of a text, in other company, differ by less than what is learnt; sampler and learner too."""
     said = []
-    live = [
-        stage
-        for stage in subject.short_stages()
-        if isinstance(stage, OnPolicyKd) or (isinstance(stage, LogitKd) and stage.live)
-    ]
-    if live and subject.teacher is not None:
-        noise, signal = _wavering(subject, live[0])
+    if learns_live(subject):
+        noise, apart = _wavering(subject), signal(subject)
         require(
-            noise < max(NOISE * signal, 1e-5),
-            f"two readings by the teacher differ by {noise:.2g} nats; it differs from the student by {signal:.2g}",
-            f"deux lectures de l'enseignant diffèrent de {noise:.2g} nats ; il diffère de l'élève de {signal:.2g}",
+            noise < max(NOISE * apart, 1e-5),
+            f"two readings by the teacher differ by {noise:.2g} nats; it differs from the student by {apart:.2g}",
+            f"deux lectures de l'enseignant diffèrent de {noise:.2g} nats ; il diffère de l'élève de {apart:.2g}",
         )
         said.append(
             words(
-                en=f"two readings differ by {noise:.0e} nats, the student by {signal:.2g}",
-                fr=f"deux lectures diffèrent de {noise:.0e} nats, l'élève de {signal:.2g}",
+                en=f"two readings differ by {noise:.0e} nats, the student by {apart:.2g}",
+                fr=f"deux lectures diffèrent de {noise:.0e} nats, l'élève de {apart:.2g}",
             )
         )
-    for stage in subject.short_stages():
+    for stage, passed in first_steps(subject):
         if isinstance(stage, (OnPolicyKd, Grpo)):
-            gap = _sampler_gap(subject, stage)
+            gap = _sampler_gap(subject, stage, passed)
             require(
                 gap < 1e-2,
                 f"{stage.method}: sampler and learner differ by {gap:.2g} nats a token",
@@ -119,8 +126,7 @@ def exported_is_the_same(subject: Subject) -> str:
                 f"{kind} : le tokenizer du fichier découpe « {text[:40]} » autrement",
             )
         found_RV = torch.log_softmax(reference.run(load_model(path), ids).double(), -1)
-        path.unlink()
-        drift = float((own_RV.exp() * (own_RV - found_RV)).sum(-1).mean())
+        drift = mean_kl(own_RV, found_RV)
         favoured_R = own_RV.gather(-1, found_RV.argmax(-1, keepdim=True))[:, 0]
         same = float((favoured_R > own_RV.amax(-1) - NEARLY).double().mean())
         require(
@@ -128,10 +134,40 @@ def exported_is_the_same(subject: Subject) -> str:
             f"{kind}: {drift:.2g} nats away from the weights, the same likeliest token in {same:.0%} of places",
             f"{kind} : à {drift:.2g} nats des poids, le même jeton probable à {same:.0%} des places",
         )
+        if subject.engine is not None:
+            _require_same_in_engine(subject, subject.engine, path, example)
+        path.unlink()
         said.append(
             words(en=f"{kind}: {drift:.0e} nats, {same:.0%} alike", fr=f"{kind} : {drift:.0e} nats, {same:.0%}")
         )
     return ", ".join(said)
+
+
+def _require_same_in_engine(subject: Subject, engine: Callable[..., Engine], path: Path, example: Example) -> None:
+    """The engine that serves the file cuts a question as the student does, and writes what the weights hold likely.
+
+    Raises:
+        Ill: it does not.
+    """
+    prompt = subject.student.prompt_ids(example.messages)
+    with engine(path, slots=1, context=len(prompt) + WRITTEN + 1, threads=1) as running:
+        found = running.tokenize(subject.student.prompt_text(example.messages))
+        require(
+            found == prompt,
+            f"the engine cuts a question into {len(found)} tokens, training into {len(prompt)}: "
+            f"{found[:4]}, {prompt[:4]}",
+            f"le moteur découpe une question en {len(found)} jetons, l'entraînement en {len(prompt)} : "
+            f"{found[:4]}, {prompt[:4]}",
+        )
+        written = running.ask(Request(prompt, max_tokens=WRITTEN)).token_ids
+    own_TV = torch.log_softmax(reference.run(Twin.of(subject).model, [*prompt, *written]).double(), -1)
+    own_LV = own_TV[len(prompt) - 1 : -1]
+    behind = float((own_LV.amax(-1) - own_LV.gather(-1, torch.tensor(written)[:, None])[:, 0]).median())
+    require(
+        behind < NEARLY * 5,
+        f"the engine writes tokens that the weights hold {behind:.2g} nats less likely than their own",
+        f"le moteur écrit des jetons que les poids jugent moins probables que les leurs, de {behind:.2g} nats",
+    )
 
 
 def _graded(subject: Subject, proved: int) -> str:
@@ -156,47 +192,27 @@ def _graded(subject: Subject, proved: int) -> str:
     ) + (told if judged else "")
 
 
-def _wavering(subject: Subject, stage: Any) -> tuple[float, float]:
-    """Mean KL in nats: between two readings of a text by the teacher, alone and in company; from it to the student."""
-    readings: list[dict[str, Tensor]] = []
-    examples = sorted(subject.examples, key=lambda item: len(item.completion))[:2]
-    signal = 0.0
-    for company in (examples[:1], examples):
-        few = replace(subject, examples=company)
-        stage = LogitKd(method="logit_kd", live=True, epochs=1, batch_tokens=stage.batch_tokens)
-        (batch, *_) = method_of(few, stage, None).plan(0)
-        dense = method_of(few, stage, None).objectives(batch)["divergence"]
-        assert isinstance(dense, Dense)
-        rows_RW = torch.log_softmax(dense.teacher(slice(None)).double(), -1)
-        sizes = [len(places) for places in batch.places]
-        parts = zip(batch.lessons, torch.split(rows_RW, sizes), strict=True)
-        readings.append({lesson.name: part for lesson, part in parts})
-        own_RV = torch.log_softmax(reference.logits_of(states(few, batch), still_head(few)), -1)
-        width = min(own_RV.shape[1], rows_RW.shape[1])
-        signal = float(_mean_kl(rows_RW[:, :width], own_RV[:, :width]))
-    (name,) = readings[0]
-    return abs(_mean_kl(readings[0][name], readings[1][name])), signal
+def _wavering(subject: Subject) -> float:
+    """Mean KL (nats) between two readings of a text by the teacher, alone and in company."""
+    batch, alone_RW = read_by_teacher(subject, 1)
+    company, given_RW = read_by_teacher(subject, 2)
+    parts = torch.split(given_RW, [len(places) for places in company.places])
+    beside_RW = next(
+        part for lesson, part in zip(company.lessons, parts, strict=True) if lesson.name == batch.lessons[0].name
+    )
+    return abs(mean_kl(alone_RW, beside_RW))
 
 
-def _mean_kl(first_RV: Tensor, second_RV: Tensor) -> float:
-    """From log-probabilities."""
-    return float((first_RV.exp() * (first_RV - second_RV)).sum(-1).mean())
-
-
-def _sampler_gap(subject: Subject, stage: OnPolicyKd | Grpo) -> float:
+def _sampler_gap(subject: Subject, stage: OnPolicyKd | Grpo, passed: Pass) -> float:
     """Mean distance (nats) between log-probabilities when tokens were drawn and when they are learnt."""
     gaps: list[float] = []
-    for batch in method_of(subject, stage, Twin.of(subject)).plan(0):
-        drawn: Sequence[float] = [
-            lesson.sampler[place] if lesson.sampler else float("nan")
-            for lesson, places in zip(batch.lessons, batch.places, strict=True)
-            for place in places
-        ]
+    for batch in (part.batch for part in passed.learnt):
+        drawn = [lesson.sampler[place] if lesson.sampler else math.nan for lesson, place in rows_of(batch)]
         labels = Labels(torch.ones(len(drawn)), batch.labels_R, temperature=stage.temperature)
         logs_R = subject.fused(states(subject, batch), still_head(subject), [labels], gradients=False).figures.logs_OR[
             0
         ]
-        gaps += [abs(a - b) for a, b in zip(logs_R.tolist(), drawn, strict=True) if b == b]
+        gaps += [abs(a - b) for a, b in zip(logs_R.tolist(), drawn, strict=True) if not math.isnan(b)]
     return sum(gaps) / max(1, len(gaps))
 
 

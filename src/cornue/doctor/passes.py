@@ -9,7 +9,7 @@ Shapes: R learnt rows, H hidden size, W vocabulary of the teacher, K entries a r
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,13 +24,13 @@ from cornue.doctor import reference
 from cornue.doctor.subject import ALL_TOKENS, Subject
 from cornue.models.head import Head
 from cornue.models.student import Student
-from cornue.records.recipe import LogitKd, TrainStage
+from cornue.records.recipe import LogitKd, OnPolicyKd, TrainStage
 from cornue.records.samples import Example, Message, Prompt, Sample, Verdict
-from cornue.train.batches import Batch
+from cornue.train.batches import Batch, Lesson
 from cornue.train.loop import Method, Settings
 from cornue.train.losses import Outcome
 from cornue.train.materials import Materials
-from cornue.train.objectives import Objective
+from cornue.train.objectives import Dense, Objective
 
 
 @dataclass(eq=False)
@@ -60,8 +60,9 @@ class Twin:
 
     @staticmethod
     def of(subject: Subject) -> Twin:
-        """The twin of the student under examination."""
-        return Twin(subject.student, subject.examples, subject.once("twin", lambda: _copy(subject.student.model)))
+        """The twin of the student under examination; its copies share what they have read."""
+        model = subject.once("twin", lambda: _copy(subject.student.model))
+        return Twin(subject.student, subject.examples, model, memory=subject.once("read by the twin", dict))
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """The question, or another one."""
@@ -73,6 +74,10 @@ class Twin:
     def serves(self, objective: str, temperature: float) -> Service:
         """Anything, at its temperature."""
         return "exactly" if temperature == self.temperature else "no"
+
+    def knows(self, prompt_id: str, index: int) -> bool:
+        """Every text."""
+        return True
 
     def completion(self, prompt_id: str, index: int) -> list[int]:
         """The text of the example."""
@@ -149,6 +154,68 @@ def take_step(subject: Subject, stage: TrainStage, twin: Twin | None = None, *, 
     Args:
         micro_tokens: most tokens of a batch.
     """
+    about = (twin.entries, twin.temperature, twin.kept, twin.elsewhere) if twin else ()
+    taken: Pass = subject.once((stage, micro_tokens, about), lambda: _take(subject, stage, twin, micro_tokens))
+    return taken
+
+
+def first_steps(subject: Subject) -> Iterator[tuple[Any, Pass]]:
+    """The first step of each stage, learnt from a twin that reads another question."""
+    for stage in subject.short_stages():
+        yield stage, take_step(subject, stage, twin_for(subject, stage, elsewhere=True))
+
+
+def twin_for(subject: Subject, stage: TrainStage, elsewhere: bool = False) -> Twin:
+    """A twin whose capture serves a stage at its temperature."""
+    temperature = stage.temperature if isinstance(stage, LogitKd) else 1.0
+    return replace(Twin.of(subject), elsewhere=elsewhere, temperature=temperature)
+
+
+def read_by_teacher(subject: Subject, texts: int) -> tuple[Batch, Tensor]:
+    """What the recipe's own teacher makes of the shortest texts, as a live stage asks it: log-probabilities (R, W)."""
+
+    def make() -> tuple[Batch, Tensor]:
+        few = replace(subject, examples=sorted(subject.examples, key=lambda item: len(item.completion))[:texts])
+        stage = LogitKd(method="logit_kd", live=True, batch_tokens=ALL_TOKENS)
+        method = method_of(few, stage, None)
+        (batch,) = method.plan(0)
+        objective = method.objectives(batch)["divergence"]
+        assert isinstance(objective, Dense)
+        return batch, torch.log_softmax(objective.teacher(slice(None)).double(), -1)
+
+    read: tuple[Batch, Tensor] = subject.once(("teacher", texts), make)
+    return read
+
+
+def learns_live(subject: Subject) -> bool:
+    """Whether a stage asks the recipe's own teacher in the step."""
+    live = [
+        item for item in subject.stages if isinstance(item, OnPolicyKd) or (isinstance(item, LogitKd) and item.live)
+    ]
+    return bool(live) and subject.teacher is not None
+
+
+def signal(subject: Subject) -> float:
+    """How far the student is from the recipe's own teacher on a short text, in nats a token."""
+    batch, teacher_RW = read_by_teacher(subject, 1)
+    own_RV = torch.log_softmax(reference.logits_of(states(subject, batch), still_head(subject)), -1)
+    width = min(own_RV.shape[1], teacher_RW.shape[1])
+    return mean_kl(teacher_RW[:, :width], own_RV[:, :width])
+
+
+def mean_kl(first_RV: Tensor, second_RV: Tensor) -> float:
+    """From log-probabilities, in nats."""
+    return float((first_RV.exp() * (first_RV - second_RV)).sum(-1).mean())
+
+
+def rows_of(batch: Batch) -> Iterator[tuple[Lesson, int]]:
+    """The lesson and the place in its completion of each learnt row."""
+    for lesson, places in zip(batch.lessons, batch.places, strict=True):
+        for place in places:
+            yield lesson, place
+
+
+def _take(subject: Subject, stage: TrainStage, twin: Twin | None, micro_tokens: int) -> Pass:
     method = method_of(subject, stage, twin, micro_tokens)
     learnt = []
     for batch in method.plan(0):

@@ -10,15 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cornue.doctor import reference
 from cornue.doctor.finding import Absent, require
-from cornue.doctor.passes import Pass, Twin, method_of, states, still_head, take_step, twin_rows
+from cornue.doctor.passes import (
+    Pass,
+    Twin,
+    first_steps,
+    learns_live,
+    method_of,
+    read_by_teacher,
+    rows_of,
+    states,
+    still_head,
+    take_step,
+    twin_for,
+    twin_rows,
+)
 from cornue.doctor.subject import Subject, compares
 from cornue.models.packed import pack
 from cornue.records.recipe import Grpo, LogitKd
@@ -28,13 +41,15 @@ from cornue.train.objectives import Dense, Labels
 
 CLOSE = 2e-3
 PADS = 64
+LEAST = 0.01
+CLEARLY = 0.3
 
 
 def labels_follow_their_rows(subject: Subject) -> str:
     """5: the label of each row is the token after it, and its likelihood is that of the text alone."""
     rows, worst = 0, 0.0
     for stage, batch in _batches(subject):
-        wanted = [lesson.completion[place] for lesson, place in _rows_of(batch)]
+        wanted = [lesson.completion[place] for lesson, place in rows_of(batch)]
         require(
             batch.labels_R.tolist() == wanted,
             f"{stage.method}: labels are not the tokens that follow their rows",
@@ -60,7 +75,7 @@ def teacher_rows_match(subject: Subject) -> str:
     """6: the teacher's rows are those of the same tokens, row by row."""
     rows, worst = 0, 0.0
     twin = replace(Twin.of(subject), elsewhere=True)
-    for stage, passed in _steps(subject, twin):
+    for stage, passed in first_steps(subject):
         if not compares(stage):
             continue
         for part in passed.learnt:
@@ -75,10 +90,14 @@ def teacher_rows_match(subject: Subject) -> str:
                 f"{stage.method}: a row of the teacher is {worst:.2g} of its mass away from that of its text alone",
                 f"{stage.method} : une ligne de l'enseignant s'écarte de {worst:.2g} fois sa masse du texte lu seul",
             )
-    for lesson in _cached_lessons(subject):
-        _require_same_tokens(subject, lesson)
     if not rows:
         raise _no_teacher()
+    if learns_live(subject):
+        _require_own_reading(subject)
+    lessons = _cached_lessons(subject)
+    for lesson in lessons:
+        _require_same_tokens(subject, lesson)
+    _require_no_shift(lessons)
     return words(
         en=f"{rows} rows of the teacher stand beside their own tokens",
         fr=f"{rows} lignes de l'enseignant sont en face de leurs jetons",
@@ -145,14 +164,14 @@ def only_completions_are_learnt(subject: Subject) -> str:
 def parts_add_up(subject: Subject) -> str:
     """9: a step in one batch or in many is the same step, and its weights add up to one."""
     worst, most = 0.0, 1
-    twin = replace(Twin.of(subject), elsewhere=True)
-    for stage, whole in _steps(subject, twin):
-        parts = take_step(subject, stage, twin, micro_tokens=1)
+    for stage, whole in first_steps(subject):
+        parts = take_step(subject, stage, twin_for(subject, stage, elsewhere=True), micro_tokens=1)
         most = max(most, len(parts.learnt))
         by_place, by_place_in_parts = _gradients(whole), _gradients(parts)
         scale = max(float(gradient.norm()) for gradient in by_place.values()) + 1e-12
         away = max(float((by_place[key] - by_place_in_parts[key]).norm()) / scale for key in by_place)
-        worst = max(worst, away, abs(whole.loss - parts.loss) / (abs(whole.loss) + 1e-9) if whole.loss else 0.0)
+        # Advantages add up to nothing, and so may a loss.
+        worst = max(worst, away, abs(whole.loss - parts.loss) / max(abs(whole.loss), LEAST))
         total = sum(float((part.batch.ce_R + part.batch.kl_R).sum()) for part in whole.learnt)
         require(
             worst < CLOSE * 5,
@@ -195,26 +214,11 @@ def cache_joins_its_text(subject: Subject) -> str:
     )
 
 
-def _steps(subject: Subject, twin: Twin) -> Iterator[tuple[Any, Pass]]:
-    """The first step of each stage, learnt from a twin."""
-    for stage in subject.short_stages():
-        if isinstance(stage, LogitKd):
-            twin = replace(twin, temperature=stage.temperature)
-        key = ("pass", stage, twin.elsewhere)
-        yield stage, subject.once(key, partial(take_step, subject, stage, twin))
-
-
 def _batches(subject: Subject) -> Iterator[tuple[Any, Batch]]:
-    for stage, passed in _steps(subject, replace(Twin.of(subject), elsewhere=True)):
+    """The batches of the first step of each stage."""
+    for stage, passed in first_steps(subject):
         for part in passed.learnt:
             yield stage, part.batch
-
-
-def _rows_of(batch: Batch) -> Iterator[tuple[Lesson, int]]:
-    """The lesson and the place in its completion of each row."""
-    for lesson, places in zip(batch.lessons, batch.places, strict=True):
-        for place in places:
-            yield lesson, place
 
 
 def _own_rows(twin: Twin, batch: Batch) -> Tensor:
@@ -232,7 +236,7 @@ def _gradients(passed: Pass) -> dict[tuple[str, int], Tensor]:
     return {
         (lesson.name, place): gradient_H
         for part in passed.learnt
-        for (lesson, place), gradient_H in zip(_rows_of(part.batch), part.gradient_RH, strict=True)
+        for (lesson, place), gradient_H in zip(rows_of(part.batch), part.gradient_RH, strict=True)
     }
 
 
@@ -252,7 +256,8 @@ def _changed_by_company(subject: Subject) -> float:
 
 def _cached_lessons(subject: Subject) -> Sequence[Lesson]:
     """What the stages that read the recipe's capture learn."""
-    if subject.distributions is None:
+    kept = subject.distributions
+    if kept is None:
         return []
     return [
         lesson
@@ -260,6 +265,7 @@ def _cached_lessons(subject: Subject) -> Sequence[Lesson]:
         if isinstance(stage, LogitKd) and not stage.live
         for batch in method_of(subject, stage, None).plan(0)
         for lesson in batch.lessons
+        if kept.knows(lesson.name.split("/")[0], int(lesson.name.split("/")[1]))
     ]
 
 
@@ -286,6 +292,53 @@ def _require_same_tokens(subject: Subject, lesson: Lesson) -> None:
         found.strip() == text.strip(),
         f"{prompt_id}: the capture's tokens say “{found[:40]}”, the answer is “{text[:40]}”",
         f"{prompt_id} : les jetons de la capture disent « {found[:40]} », la réponse est « {text[:40]} »",
+    )
+
+
+def _require_own_reading(subject: Subject) -> None:
+    """The recipe's own teacher, in a step, says what it says of the same tokens when it reads them alone.
+
+    Raises:
+        Ill: it does not.
+    """
+    batch, given_RW = read_by_teacher(subject, 1)
+    (lesson,), teacher = batch.lessons, subject.teacher
+    assert teacher is not None
+    ids = subject.ids_in(subject.student.tokenizer, teacher.tokenizer)
+    prompt = teacher.prompt_ids(subject.messages()[lesson.name.split("/")[0]])
+    tokens = ids[list(lesson.completion)].tolist()
+    alone_TW = reference.run(teacher.model, [*prompt, *tokens])[len(prompt) - 1 : -1, : len(teacher.tokenizer)]
+    alone_R = torch.log_softmax(alone_TW.double(), -1).gather(1, torch.tensor(tokens)[:, None])[:, 0]
+    given_R = given_RW.gather(1, torch.tensor(lesson.completion)[:, None])[:, 0]
+    away = float((alone_R[list(batch.places[0])] - given_R[: len(batch.places[0])]).abs().max())
+    require(
+        away < CLOSE * 20,
+        f"the teacher's log-probability of a token is {away:.2g} nats away from that of the text read alone",
+        f"la log-probabilité d'un jeton par l'enseignant s'écarte de {away:.2g} nats de celle du texte lu seul",
+    )
+
+
+def _require_no_shift(lessons: Sequence[Lesson]) -> None:
+    """A capture holds the tokens that were written likelier than their neighbours.
+
+    Raises:
+        Ill: it clearly holds the next or the former ones likelier.
+    """
+    masses = {-1: 0.0, 0: 0.0, 1: 0.0}
+    rows = 0
+    for lesson in lessons:
+        targets = lesson.targets
+        for place in range(1, len(targets.rest) - 1):
+            row = slice(int(targets.splits[place]), int(targets.splits[place + 1]))
+            rows += 1
+            for shift in masses:
+                masses[shift] += float(targets.weights[row][targets.ids[row] == lesson.completion[place + shift]].sum())
+    own, other = masses[0], max(masses[-1], masses[1])
+    require(
+        own * 2 >= other or other < rows * CLEARLY,
+        f"the capture gives the tokens that were written {own / max(1, rows):.2f}, their neighbours "
+        f"{other / max(1, rows):.2f}",
+        f"la capture donne {own / max(1, rows):.2f} aux jetons écrits, et {other / max(1, rows):.2f} à leurs voisins",
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cornue.models.align import ids_in
+from cornue.models.engine import Engine
 from cornue.models.export import Kind, export_gguf
 from cornue.models.head import Head
 from cornue.models.packed import Packed, hidden_states
@@ -48,7 +49,7 @@ class Subject:
         answers: of the teacher, where it has been asked.
         verifier: the recipe's own.
         kinds: files that will be exported.
-        make_method, fused, hidden_states, head_of, ids_in, export: what the rooms give.
+        make_method, fused, hidden_states, head_of, ids_in, export, engine: what the rooms give.
     """
 
     student: Student
@@ -67,6 +68,7 @@ class Subject:
     head_of: Callable[[Any], Head] = Head.of
     ids_in: Callable[[Any, Any], NDArray[np.int64]] = ids_in
     export: Callable[..., None] = export_gguf
+    engine: Callable[..., Engine] | None = Engine
     memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def short_stages(self) -> list[TrainStage]:

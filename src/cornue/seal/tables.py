@@ -40,7 +40,9 @@ def read_records(path: Path, kind: type[R]) -> Sequence[R]:
         BadInput: the file is missing, is not Parquet, or does not hold such records.
     """
     try:
-        rows = pq.read_table(io.BytesIO(path.read_bytes())).to_pylist()
+        # Without threads of its own the library cannot bring down a process that ends while they are still alive.
+        table = pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False, pre_buffer=False)
+        rows = table.to_pylist()
         return [kind.model_validate(_deep(row)) for row in rows]
     except (OSError, pa.ArrowException, ValidationError, ValueError) as error:
         raise BadInput(

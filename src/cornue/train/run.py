@@ -93,7 +93,7 @@ def run_stages(
     seed: int,
     settings: Settings,
     progress: Progress,
-    on_step: Callable[[Figures], None],
+    on_step: Callable[[Figures], None] = lambda figures: None,
     materials: Materials | None = None,
 ) -> Trained:
     """Train all stages that are not finished and write the student.
