@@ -37,9 +37,10 @@ def main() -> int:
         "--questions", type=int, default=100, help="how many held-out questions, half of them unseen forms"
     )
     parser.add_argument("--recipe", type=Path, default=results.ROOT / "recipes" / "communes.toml")
+    parser.add_argument("--run", type=Path, help="the folder of a finished run; by default the recipe's own")
     options = parser.parse_args()
     job = Job.read(options.recipe)
-    run = results.ROOT / "runs" / job.name
+    run = options.run or results.ROOT / "runs" / job.name
     pack = open_pack(run / "6-pack")
     prompts = read_records(pack.folder / "evaluation" / "prompts.parquet", Prompt)
     unseen = sorted((prompt for prompt in prompts if prompt.stratum == "unseen"), key=lambda prompt: prompt.id)

@@ -37,6 +37,7 @@ from cornue.records.errors import BadInput, OutsideFailure
 
 START_SECONDS = 120.0
 REQUEST_SECONDS = 900.0
+DYING_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,7 @@ class Engine:
                 response = self._http().request(method, route, json=body)
             except (httpx.HTTPError, RuntimeError) as problem:
                 # RuntimeError: another thread replaced the child and closed this client under our hands.
-                if attempt == self.restarts or (birth == self._births and self.alive()):
+                if attempt == self.restarts or (birth == self._births and self._survives()):
                     raise self._failure(f"does not answer ({type(problem).__name__})") from problem
                 self._revive(birth)
                 continue
@@ -327,6 +328,13 @@ class Engine:
             answer: dict[str, Any] = response.json()
             return answer
         raise self._failure("died too often")
+
+    def _survives(self) -> bool:
+        """Whether the child lives on; one that is dying drops its connections a moment before it has ended."""
+        until = time.monotonic() + DYING_SECONDS
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.02)
+        return self.alive()
 
     def _revive(self, birth: int) -> None:
         with self._lock:
