@@ -88,8 +88,10 @@ class Twin:
         completion = self.completion(prompt_id, index)
         logits_LW = self.rows(self.prompt_ids(self._example(prompt_id, index).messages), completion)
         p_LW = torch.softmax(logits_LW.double() / self.temperature, -1)
-        p_LK, ids_LK = p_LW.topk(self.entries or p_LW.shape[1])
-        p_LK = p_LK * self.kept
+        ids_LK = torch.arange(p_LW.shape[1]).expand_as(p_LW)
+        if self.entries:
+            ids_LK = p_LW.topk(self.entries).indices
+        p_LK = p_LW.gather(1, ids_LK) * self.kept
         length, width = p_LK.shape
         return Targets(
             np.arange(0, length * width + 1, width),

@@ -165,7 +165,8 @@ def parts_add_up(subject: Subject) -> str:
     """9: a step in one batch or in many is the same step, and its weights add up to one."""
     worst, most = 0.0, 1
     for stage, whole in first_steps(subject):
-        parts = take_step(subject, stage, twin_for(subject, stage, elsewhere=True), micro_tokens=1)
+        half = -(-sum(part.batch.tokens for part in whole.learnt) // 2)
+        parts = take_step(subject, stage, twin_for(subject, stage, elsewhere=True), micro_tokens=half)
         most = max(most, len(parts.learnt))
         by_place, by_place_in_parts = _gradients(whole), _gradients(parts)
         scale = max(float(gradient.norm()) for gradient in by_place.values()) + 1e-12
