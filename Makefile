@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 
 # A proof or a benchmark is a script of its name; the lists give the order in which all of them run.
-PROOFS := $(foreach part,resume serve capture doctor signing,$(if $(wildcard prove/$(part).py),prove-$(part)))
-BENCHES := $(foreach part,loss communes train-vs-trl capture serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
+PROOFS := $(foreach part,resume-methods resume serve capture doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
+BENCHES := $(foreach part,loss rollout train-vs-trl communes capture serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
 .PHONY: help install demo demo-short test check check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
 
@@ -59,6 +59,8 @@ bench: $(BENCHES)  ## all the comparisons; their results go to docs/results/
 
 $(PROOFS): prove-%: $(INSTALLED)
 	PYTHONPATH=bench $(RUN) prove/$(subst -,_,$*).py
+
+prove-resume: prove-resume-methods
 
 $(BENCHES): bench-%: $(INSTALLED)
 	$(RUN) bench/$(subst -,_,$*).py

@@ -91,8 +91,13 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     return ordered[cut], ordered[count - 1 - cut]
 
 
-def run_child(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[dict[str, Any], int]:
+def run_child(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None, python: str = sys.executable
+) -> tuple[dict[str, Any], int]:
     """Runs Python in a process of its own.
+
+    Args:
+        python: which Python, where another system has an installation of its own.
 
     Returns:
         The JSON object on the last line of its stdout, and the peak of its resident memory in bytes.
@@ -103,7 +108,7 @@ def run_child(arguments: Sequence[str], environment: Mapping[str, str] | None = 
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "bench")])
     # The system counts the peak of whoever starts a process as that process's own, so a small one stands between.
     done = subprocess.run(
-        [sys.executable, __file__, *arguments],
+        [python, __file__, *arguments],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": paths, **(environment or {})},

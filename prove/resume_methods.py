@@ -3,6 +3,8 @@
 A tiny student learns by each method in a child process that is killed with SIGKILL at random moments, twenty times, and
 started again each time; the weights at the end must have the digest of a run that nobody disturbed. Everything is as in
 a real run but for the size. It does not simulate a power cut: the disk is trusted.
+
+Run it with ``make prove-resume``, which goes on to whole journeys, or alone with ``make prove-resume-methods``.
 """
 
 from __future__ import annotations
