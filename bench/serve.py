@@ -158,7 +158,7 @@ def _pin(cores: list[int]) -> bool:
 
 def start_model() -> Path | None:
     """A small GGUF file that lies in the repository's folder of models."""
-    found = sorted((results.ROOT / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
+    found = sorted((results.ROOT / ".cache" / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
     return found[0] if found else None
 
 

@@ -1,7 +1,8 @@
 """Proves the service: browser, overload, kills, guesses at another's prompt, fuzzing, altered models.
 
-``make prove-serve`` runs all of it; ``--only kills`` one part, ``--short`` a trial of each that writes no result. What
-needs a model takes a small GGUF file (``--gguf``, or the demo's start model); without one these parts are not run.
+``make prove-serve`` runs all of it; ``--only kills`` one part, ``--short`` a trial of each that writes no result. Each
+part keeps its figures under ``.cache/``, so parts that were run at different times are joined in one result. What needs
+a model takes a small GGUF file (``--gguf``, or the demo's start model); without one these parts are not run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +32,41 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a trial: little of everything, no result file")
     options = parser.parse_args()
     size = SHORT if options.short else LONG
-    kept = results.RESULTS / ".prove-serve.json"
-    done: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() and not options.short else {}
-    not_run = []
+    done: dict[str, Any] = {} if options.short else {part: json.loads(kept(part).read_text()) for part in known()}
+    absent = "there is no GGUF file; name one with --gguf"
     with tempfile.TemporaryDirectory() as where:
         for part in options.only or PARTS:
             if part in NEEDS_MODEL and options.gguf is None:
-                not_run.append({"name": part, "reason": "there is no GGUF file; name one with --gguf"})
-                continue
-            if part in done and not options.only:
+                print(f"{part}: {absent}", file=sys.stderr)
                 continue
             print(f"{part} …", file=sys.stderr)
-            done[part] = run(part, Path(where), options.gguf, size)
+            figures, bars = run(part, Path(where), options.gguf, size)
+            day = datetime.now(UTC).isoformat(timespec="minutes")
+            done[part] = {"figures": {"measured": day, **figures}, "bars": bars}
             if not options.short:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(done))
-    figures = {f"{part}: {name}": value for part, (found, _) in done.items() for name, value in found.items()}
-    bars = [bar for _, part_bars in done.values() for bar in part_bars]
+                kept(part).parent.mkdir(parents=True, exist_ok=True)
+                kept(part).write_text(json.dumps(done[part]))
+    done = {part: done[part] for part in PARTS if part in done}
+    figures = {f"{part}: {name}": value for part, found in done.items() for name, value in found["figures"].items()}
+    bars = [bar for found in done.values() for bar in found["bars"]]
+    not_run = [
+        {"name": part, "reason": absent if part in NEEDS_MODEL and options.gguf is None else "not asked for yet"}
+        for part in PARTS
+        if part not in done
+    ]
     results.write("prove-serve", figures, bars, not_run, folder=None if options.short else results.RESULTS)
-    kept.unlink(missing_ok=True)
     if not all(bar["holds"] for bar in bars):
         sys.exit(1)
+
+
+def kept(part: str) -> Path:
+    """Where the figures of a part lie until it is run again."""
+    return results.ROOT / ".cache" / "prove-serve" / f"{part}.json"
+
+
+def known() -> list[str]:
+    """The parts whose figures lie there."""
+    return [part for part in PARTS if kept(part).exists()]
 
 
 def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -70,7 +86,7 @@ def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[s
 
 def start_model() -> Path | None:
     """A small GGUF file that lies in the repository's folder of models."""
-    found = sorted((results.ROOT / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
+    found = sorted((results.ROOT / ".cache" / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
     return found[0] if found else None
 
 
