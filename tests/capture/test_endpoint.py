@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from cornue.capture.ask import run_capture
@@ -38,6 +39,13 @@ def ask(
         return run_capture(teacher, prompts, Capture(max_tokens=20), folder, purse=purse)
     finally:
         teacher.close()
+
+
+def everything_in(folder: Path) -> str:
+    """All that the files of a folder say, tables unpacked."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    said = [str(pq.read_table(path).to_pylist()) if path.suffix == ".parquet" else "" for path in files]
+    return "".join([*said, *(path.read_bytes().decode("utf-8", "replace") for path in files)])
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
@@ -122,8 +130,33 @@ def test_the_key_is_in_no_file_no_log_and_no_error(
     assert bool(said) != key_fits
     assert CANARY not in said
     assert CANARY not in caplog.text
-    for path in tmp_path.rglob("*"):
-        assert not path.is_file() or CANARY.encode() not in path.read_bytes()
+    assert CANARY not in everything_in(tmp_path)
+
+
+@pytest.mark.parametrize("before", ["", "word " * 10, "x" * 290])
+def test_a_key_that_the_endpoint_repeats_is_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setenv("PRETEND_KEY", CANARY)
+    with FakeEndpoint(answer=lambda messages: f"{before}{CANARY} it is", model=CANARY) as endpoint:
+        ask(endpoint, tmp_path / "1-capture", PROMPTS[:2], key_env="PRETEND_KEY")
+    with FakeEndpoint(context=3, refusal=f"{before}{CANARY}") as endpoint:
+        ask(endpoint, tmp_path / "2-capture", PROMPTS[:2], key_env="PRETEND_KEY")
+    assert CANARY[:9] not in everything_in(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["clé", "two words", "line\nbreak"])
+def test_what_is_no_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("PRETEND_KEY", key)
+    with pytest.raises(BadInput, match="PRETEND_KEY") as caught:
+        EndpointTeacher("http://127.0.0.1:1/v1", "m", key_env="PRETEND_KEY")
+    assert key not in repr(caught.value) + str(caught.value)
+
+
+def test_a_line_break_behind_a_key_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRETEND_KEY", f"{CANARY}\r\n")
+    with FakeEndpoint(key=CANARY) as endpoint:
+        assert len(ask(endpoint, tmp_path / "1-capture", PROMPTS[:2], key_env="PRETEND_KEY").samples()) == 2
 
 
 def test_a_key_that_is_not_set_is_named() -> None:
@@ -172,6 +205,28 @@ def test_the_cap_on_tokens_is_never_exceeded_and_the_rest_is_asked_later(tmp_pat
             ask(endpoint, tmp_path / "1-capture", purse=purse)
         assert 0 < purse.spent.total <= 250
         assert len(ask(endpoint, tmp_path / "1-capture").samples()) == 30
+
+
+def test_cached_and_reasoning_tokens_are_counted_over_all_sittings(tmp_path: Path) -> None:
+    with FakeEndpoint(reasoning="let me see", cached=2) as endpoint:
+        with pytest.raises(Refused):
+            ask(endpoint, tmp_path / "1-capture", purse=Purse(Budget(tokens=200)))
+        asked = len(endpoint.asked)
+        capture = ask(endpoint, tmp_path / "1-capture")
+    assert 0 < asked < 30
+    assert (capture.counts["cached_tokens"], capture.counts["reasoning_tokens"]) == (60, 90)
+    assert capture.samples()[0].completion_tokens == len("You asked: question 0".split()) + 3
+
+
+def test_tokens_that_an_endpoint_does_not_tell_are_counted_at_their_most(tmp_path: Path) -> None:
+    with FakeEndpoint(counts=False) as endpoint:
+        purse = Purse(Budget(tokens=300))
+        with pytest.raises(Refused):
+            ask(endpoint, tmp_path / "1-capture", purse=purse)
+        capture = ask(endpoint, tmp_path / "1-capture")
+    assert purse.spent.total > 200
+    assert all(sample.prompt_tokens and sample.completion_tokens for sample in capture.samples())
+    assert capture.about["record"]["last_sitting"]["answers_counted_by_us"]
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,12 @@ def test_any_text_can_be_searched(text: str) -> None:
 
 def test_a_long_text_of_digits_is_searched_in_time() -> None:
     assert isinstance(find_identifiers("FR76 " * 4_000 + "1 " * 4_000), list)
+
+
+def test_a_number_that_has_a_right_key_by_chance_hides_nothing_of_its_neighbour() -> None:
+    # The first fourteen digits pass for a SIRET, the last fifteen are a social security number.
+    numbers = (f"{before:09d} 1 85 05 78 006 084 91" for before in range(732829000, 732829100))
+    texts = [text for text in numbers if any(len(find_identifiers(text[:end])) for end in (15, 16, 17, 18))]
+    assert texts
+    assert {find_identifiers(text)[0].end for text in texts} == {len(texts[0])}
+    assert {(one.kind, len(find_identifiers(text))) for text in texts for one in find_identifiers(text)} == {("nir", 1)}

@@ -178,7 +178,8 @@ def _score(
 
 
 def _tokens(sample: Sample) -> Tokens:
-    return Tokens(sample.prompt_tokens, sample.completion_tokens)
+    written = sample.completion_tokens - sample.reasoning_tokens
+    return Tokens(sample.prompt_tokens, written, sample.cached_tokens, sample.reasoning_tokens)
 
 
 def _seal(folder: Path, work: _Work, samples: Sequence[Sample], scored: Scored | None, record: dict[str, Any]) -> None:
@@ -210,6 +211,8 @@ def count(prompts: Sequence[Prompt], samples: Sequence[Sample]) -> dict[str, flo
         "empty": sum(sample.finish != "error" and not sample.text.strip() for sample in samples),
         "prompt_tokens": sum(sample.prompt_tokens for sample in samples),
         "completion_tokens": sum(sample.completion_tokens for sample in samples),
+        "cached_tokens": sum(sample.cached_tokens for sample in samples),
+        "reasoning_tokens": sum(sample.reasoning_tokens for sample in samples),
         "request_seconds": round(sum(sample.seconds for sample in samples), 3),
     }
 

@@ -1,6 +1,6 @@
 """The rules at the door of an endpoint: where prompts may go, and how a key may travel.
 
-It looks at the address and at the environment; it sends nothing.
+It looks at the address and at the environment; it sends nothing and keeps nothing.
 """
 
 from __future__ import annotations
@@ -47,9 +47,35 @@ def check_door(url: str, key_env: str, remote_allowed: bool) -> bool:
             words(en="A key would travel unencrypted.", fr="Une clé voyagerait en clair."),
             words(en="Use an https address.", fr="Utilisez une adresse https."),
         )
-    if key_env and not os.environ.get(key_env):
+    read_key(key_env)
+    return remote
+
+
+def read_key(key_env: str) -> str:
+    """The key in an environment variable; empty where no variable is named.
+
+    Raises:
+        BadInput: there is none, or it could not travel in a header; its value is not told.
+    """
+    if not key_env:
+        return ""
+    key = os.environ.get(key_env, "").strip()
+    if not key:
         raise BadInput(
             words(en=f"The variable {key_env} is not set.", fr=f"La variable {key_env} n'est pas définie."),
             words(en=f"Set it to the key: export {key_env}=…", fr=f"Mettez-y la clé : export {key_env}=…"),
         )
-    return remote
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadInput(
+            words(
+                en=f"What {key_env} holds is no key: it has spaces, line breaks or accents in it.",
+                fr=f"Ce que contient {key_env} n'est pas une clé : il s'y trouve espaces, retours ou accents.",
+            ),
+            words(en="Copy the key again.", fr="Copiez la clé à nouveau."),
+        )
+    return key
+
+
+def without(text: str, key: str) -> str:
+    """A text of the endpoint without the key, which some endpoints repeat."""
+    return text.replace(key, "…") if key else text

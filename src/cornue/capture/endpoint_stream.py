@@ -32,7 +32,6 @@ class Answer:
     finish: str = ""
     model: str = ""
     tokens: Tokens = field(default_factory=Tokens)
-    pieces: int = 0
     steps: list[dict[str, Any]] = field(default_factory=list)
     counted: bool = False
 
@@ -55,18 +54,23 @@ class Answer:
 
     def _add(self, choice: dict[str, Any]) -> None:
         said = choice.get("delta") or choice.get("message") or {}
-        text = said.get("content") or ""
-        self.text += text
+        self.text += said.get("content") or ""
         self.reasoning += said.get("reasoning_content") or said.get("reasoning") or ""
-        self.pieces += bool(text)
         self.steps += (choice.get("logprobs") or {}).get("content") or []
         self.finish = choice.get("finish_reason") or self.finish
 
     def _count(self, usage: dict[str, Any]) -> None:
-        reasoning = int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        written = int(usage.get("completion_tokens") or 0)
-        self.tokens = Tokens(int(usage.get("prompt_tokens") or 0), max(0, written - reasoning), cached, reasoning)
+        of_prompt, of_answer = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+        # DeepSeek has a word of its own for what came from its cache.
+        told = (
+            usage.get("prompt_tokens"),
+            of_prompt.get("cached_tokens") or usage.get("prompt_cache_hit_tokens"),
+            usage.get("completion_tokens"),
+            of_answer.get("reasoning_tokens"),
+        )
+        read, cached, written, reasoning = (max(0, int(number or 0)) for number in told)
+        # One that tells of more cached than read, or more thought than written, is believed as to the larger.
+        self.tokens = Tokens(max(read, cached), max(0, written - reasoning), cached, reasoning)
         self.counted = True
 
     def split_thoughts(self) -> None:

@@ -40,7 +40,10 @@ class FakeEndpoint:
         model: the name that it answers under; after ``changes_after`` answers it is ``model`` with "-new".
         key: the key that it wants; empty wants none.
         reasoning: thoughts sent before the answer, in a field of their own.
+        cached: words of each question that it says it remembered.
+        counts: whether it tells how many tokens it took.
         context: words that a question may have.
+        refusal: what it says to a longer one.
     """
 
     answer: Callable[[Sequence[dict[str, str]]], str] = repeat
@@ -52,7 +55,10 @@ class FakeEndpoint:
     changes_after: int = 0
     key: str = ""
     reasoning: str = ""
+    cached: int = 0
+    counts: bool = True
     context: int = 10_000
+    refusal: str = "too many words"
     asked: list[dict[str, Any]] = field(default_factory=list, init=False)
     answered: int = field(default=0, init=False)
     most_at_once: int = field(default=0, init=False)
@@ -103,7 +109,7 @@ class FakeEndpoint:
         if self.key and http.headers.get("Authorization") != f"Bearer {self.key}":
             return _send(http, 401, {"error": {"message": f"bad key {http.headers.get('Authorization')}"}})
         if len(str(request["messages"]).split()) > self.context:
-            problem = {"message": "too many words", "code": "context_length_exceeded"}
+            problem = {"message": self.refusal, "code": "context_length_exceeded"}
             return _send(http, 400, {"error": problem})
         lot = int.from_bytes(hashlib.sha256(f"lot {number}".encode()).digest()[:8]) / 2**64
         if lot < self.faults:
@@ -144,8 +150,10 @@ class FakeEndpoint:
             "prompt_tokens": len(str(request["messages"]).split()),
             "completion_tokens": len(shown) + len(self.reasoning.split()),
             "completion_tokens_details": {"reasoning_tokens": len(self.reasoning.split())},
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         }
-        _event(http, json.dumps({"model": model, "choices": [], "usage": usage}))
+        if self.counts:
+            _event(http, json.dumps({"model": model, "choices": [], "usage": usage}))
         _event(http, "[DONE]")
 
 

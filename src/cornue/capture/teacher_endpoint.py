@@ -8,7 +8,6 @@ Before a prompt leaves, personal data in it is refused or replaced. It cannot sc
 from __future__ import annotations
 
 import email.utils
-import os
 import random
 import threading
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import httpx
 
 from cornue.capture.budget import Purse, Tokens
-from cornue.capture.endpoint_door import check_door
+from cornue.capture.endpoint_door import check_door, read_key, without
 from cornue.capture.endpoint_stream import Answer, Torn, read_answer
 from cornue.capture.packing import Rows
 from cornue.capture.teacher import Ask, Sampling, Teacher, instructed
@@ -32,6 +31,7 @@ from cornue.records.samples import Finish, Message, Prompt, Sample
 from cornue.records.words import words
 
 ATTEMPTS = 8
+LONGEST_REASON = 300
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 30.0, 600.0
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 CROWDED = frozenset({429, 503, 529})
@@ -129,7 +129,7 @@ class EndpointTeacher(Teacher):
             self._messages[prompt.id] = instructed(prompt.model_copy(update={"messages": tuple(clean)}), instructions)
 
     def facts(self) -> dict[str, Any]:
-        """See ``Teacher``: failures by status, tokens by kind, personal data by kind; never a value of it."""
+        """See ``Teacher``: failures, tokens that were billed perhaps, personal data by kind; never a value of it."""
         shielded = {"mode": self._personal_data, "found": dict(self._found)} if self._leaves else None
         return {"left_the_machine": self._leaves, "personal_data": shielded, **dict(self._counts)}
 
@@ -198,7 +198,7 @@ class EndpointTeacher(Teacher):
             try:
                 answer = self._once(ask, sampling)
                 self._speed.well()
-                return self._sample(ask, answer, time.monotonic() - began)
+                return self._sample(ask, answer, sampling, time.monotonic() - began)
             except _Passing as passing:
                 last = passing.why
                 self._counts["failed_requests"] += 1
@@ -235,27 +235,29 @@ class EndpointTeacher(Teacher):
         }
         if self._top:
             body |= {"logprobs": True, "top_logprobs": self._top}
-        key = os.environ.get(self._key_env, "") if self._key_env else ""
+        key = read_key(self._key_env)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             with self._client.stream("POST", f"{self._url}/chat/completions", json=body, headers=headers) as response:
                 if response.status_code == 200:
-                    answer = read_answer(response.iter_lines())
+                    answer = read_answer(without(line, key) for line in response.iter_lines())
                 else:
                     response.read()
                     return self._refusal(response, key)
         except Torn as torn:
-            raise _Passing(_without(str(torn), key), billed=True) from None
+            raise _Passing(str(torn), billed=True) from None
         except httpx.HTTPError as error:
             timeout = isinstance(error, httpx.TimeoutException)
             billed = not isinstance(error, httpx.ConnectError)
             raise _Passing(type(error).__name__, billed=billed, crowded=timeout) from None
         self._check_model(answer.model)
+        # Word by word, it may have come in pieces.
+        answer.text, answer.reasoning = without(answer.text, key), without(answer.reasoning, key)
         return answer
 
     def _refusal(self, response: httpx.Response, key: str) -> Answer:
         """What a status other than 200 means: a passing failure, a closed door, or a sample that says why not."""
-        status, why = response.status_code, _without(_reason(response), key)
+        status, why = response.status_code, without(_reason(response), key)[:LONGEST_REASON]
         if status in PASSING:
             raise _Passing(f"status {status}: {why}", wait=_retry_after(response), crowded=status in CROWDED)
         if status in CLOSED_DOOR:
@@ -297,13 +299,15 @@ class EndpointTeacher(Teacher):
         self._purse.settle(receipt, worst)
         self._counts["tokens_billed_perhaps"] += worst.total
 
-    def _sample(self, ask: Ask, answer: Answer, seconds: float) -> Sample:
-        self._counts.update(cached_tokens=answer.tokens.cached, reasoning_tokens=answer.tokens.reasoning)
+    def _sample(self, ask: Ask, answer: Answer, sampling: Sampling, seconds: float) -> Sample:
         rows = answer.rows() if self._top else None
         if rows:
             self._rows[ask.prompt.id, ask.index] = rows[1]
         finish: Finish = FINISHES.get(answer.finish, "error")
-        written = answer.tokens.completion + answer.tokens.reasoning if answer.counted else answer.pieces
+        tokens = answer.tokens
+        if not answer.counted:
+            self._counts["answers_counted_by_us"] += 1
+            tokens = self._most_tokens(ask, answer, sampling)
         return Sample(
             prompt_id=ask.prompt.id,
             index=ask.index,
@@ -312,10 +316,18 @@ class EndpointTeacher(Teacher):
             token_ids=rows[0] if rows else (),
             finish=finish,
             error="" if finish != "error" else f"endpoint: {answer.finish}",
-            prompt_tokens=answer.tokens.prompt,
-            completion_tokens=written,
+            prompt_tokens=tokens.prompt,
+            completion_tokens=tokens.completion + tokens.reasoning,
+            cached_tokens=tokens.cached,
+            reasoning_tokens=tokens.reasoning,
             seconds=round(seconds, 3),
         )
+
+    def _most_tokens(self, ask: Ask, answer: Answer, sampling: Sampling) -> Tokens:
+        """An upper bound for an answer whose tokens the endpoint does not tell; nothing for one that was refused."""
+        bound = len((answer.text + answer.reasoning).encode()) + 1
+        refused = answer.finish not in FINISHES and not answer.text
+        return Tokens() if refused else Tokens(self.most_prompt_tokens(ask.prompt), min(bound, sampling.max_tokens))
 
 
 class _Speed:
@@ -343,17 +355,12 @@ class _Speed:
                 self._value, self._slowed = max(1.0, self._value / 2), time.monotonic()
 
 
-def _without(text: str, key: str) -> str:
-    """A text of the endpoint without the key, which some endpoints repeat in their errors."""
-    return text.replace(key, "…") if key else text
-
-
 def _reason(response: httpx.Response) -> str:
     try:
         error = response.json()["error"]
-        return str(error.get("message") if isinstance(error, dict) else error)[:300]
+        return str(error.get("message") if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError):
-        return response.text[:300]
+        return response.text
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -20,6 +20,7 @@ IBANS = (
     "LT20 LU20 LV21 MA28 MC27 MT31 NL18 NO15 PL28 PT25 RO24 SE24 SI19 SK24 SM27 TN24 TR26 UA29 VA22"
 )
 LA_POSTE = "356000000"
+SUREST = ("iban", "nir", "siret")
 
 # Spaces of all kinds, dots, dashes, strokes and marks without width, as people and copies put them between the digits.
 # A SIRET has a weaker key, so only what people put into one may stand in it: dates and rows of numbers would pass.
@@ -37,14 +38,20 @@ class Found(NamedTuple):
 
 
 def find_identifiers(text: str) -> list[Found]:
-    """All identifiers with a right key, in their order; they do not overlap."""
+    """All identifiers with a right key, in their order.
+
+    Those that overlap become one, of the surer kind: a number that has a right key by chance must not hide half of
+    another.
+    """
     plain = "".join(map(_plain, text))
-    found = sorted([*_ibans(plain), *_nirs(plain), *_sirets(plain)], key=lambda one: (one.start, -one.end))
-    kept: list[Found] = []
-    for one in found:
-        if not kept or one.start >= kept[-1].end:
-            kept.append(one)
-    return kept
+    merged: list[Found] = []
+    for one in sorted([*_ibans(plain), *_nirs(plain), *_sirets(plain)], key=lambda one: one.start):
+        if merged and one.start < merged[-1].end:
+            kind = min(merged[-1].kind, one.kind, key=SUREST.index)
+            merged[-1] = Found(kind, merged[-1].start, max(merged[-1].end, one.end))
+        else:
+            merged.append(one)
+    return merged
 
 
 def _ibans(plain: str) -> Iterator[Found]:

@@ -59,8 +59,10 @@ class Sample(Record):
     writer: Writer = "teacher"
     finish: Finish = "stop"
     error: str = Field(default="", description="boundary: what went wrong; empty if nothing did.")
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int = Field(default=0, description="Tokens read, those from a cache among them.")
+    completion_tokens: int = Field(default=0, description="Tokens written, those of the reasoning among them.")
+    cached_tokens: int = Field(default=0, description="Tokens of the prompt that came from a cache, as billed.")
+    reasoning_tokens: int = Field(default=0, description="Tokens of the reasoning, where they are counted apart.")
     seconds: float = Field(default=0.0, description="Wall seconds from request to last token.")
 
 
