@@ -1,0 +1,210 @@
+"""Training by distillation, ours against TRL's: tokens a second, peak memory, and what the students have learnt.
+
+Same teacher, student, texts, order, batch, schedule and arithmetic type; one process per measurement, sides in turn,
+another draw of texts in each round. TRL's ``GKDTrainer`` (offline, forward KL) stands against ours with cached targets
+and with a live teacher, its ``DistillationTrainer`` against our ``on_policy_kd``. Only real tokens count. Measurements
+are kept under ``.cache/`` by commit, so a run with ``--minutes`` ends early with exit code 75 and the next one goes on.
+
+TRL is no dependency: ``pip install --no-deps -r bench/train_vs_trl.txt`` into any environment that sees this one's
+packages, and name its Python with ``--python`` or in PEER_PYTHON. Then ``make bench-train-vs-trl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import results
+
+NAME = "bench-train-vs-trl"
+PACKAGES = ("trl", "accelerate", "transformers", "torch")
+HERE = Path(__file__).resolve().parent
+OFFLINE = ("gkd", "cached", "live")
+PEER_OF = {"cached": "gkd", "live": "gkd", "gkd_default": "gkd", "on_policy": "distillation"}
+THEIRS = ("gkd", "gkd_default", "distillation")
+WARMUP = 1
+UNFINISHED = 75
+# The 97.5 % points of Student's t by degrees of freedom.
+STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+Measured = dict[tuple[str, str, int], dict[str, Any]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what is missing, then join."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=0, help="begin no measurement after these; 0: no limit")
+    parser.add_argument("--python", default=os.environ.get("PEER_PYTHON", sys.executable), help="a Python with TRL")
+    parser.add_argument("--dtype", default="float32", help="arithmetic type of our side")
+    parser.add_argument("--model", type=Path, default=results.ROOT / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--trial", action="store_true", help="one pair, nothing is written")
+    chosen = parser.parse_args(arguments)
+    versions = peer_versions(chosen.python)
+    begin, folder = time.monotonic(), results.ROOT / ".cache" / NAME / commit()
+    if not (folder / "ready").exists():
+        results.run_child([str(HERE / "trl_materials.py"), str(folder), str(chosen.model.resolve())])
+    journal = folder / f"measured-{chosen.dtype}.jsonl"
+    done = read(journal)
+    for key in wanted(1 if chosen.trial else chosen.pairs):
+        if key in done:
+            continue
+        if chosen.minutes and time.monotonic() - begin > 60 * chosen.minutes:
+            print(f"{len(done)} measurements are kept in {journal}; run again to go on", file=sys.stderr)
+            return UNFINISHED
+        done[key] = measure(*key, folder, chosen.python, chosen.dtype)
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, **done[key]}) + "\n")
+    figures, bars = join(done)
+    figures = {"versions": [versions], "our_dtype": chosen.dtype, **figures}
+    write_to = None if chosen.trial else results.RESULTS
+    outcome = results.write(NAME, figures, bars, folder=write_to)
+    return 0 if all(item["holds"] for item in outcome["bars"]) else 1
+
+
+def wanted(pairs: int) -> Iterator[tuple[str, str, int]]:
+    """Every measurement: set, side, round. Who goes first changes from round to round."""
+    for seed in range(1, pairs + 1):
+        for name in ("communes", "long", "equal"):
+            sides = OFFLINE[seed % 3 :] + OFFLINE[: seed % 3]
+            yield from ((name, side, seed) for side in sides)
+        sides = ("on_policy", "distillation")
+        yield from (("communes", side, seed) for side in (sides if seed % 2 else sides[::-1]))
+    # What checkpointing, TRL's default, saves and costs is no matter of luck: once is enough.
+    yield from ((name, "gkd_default", 1) for name in ("communes", "long"))
+
+
+def measure(name: str, side: str, seed: int, folder: Path, python: str, dtype: str) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    theirs = side in THEIRS
+    script = HERE / ("trl_theirs.py" if theirs else "trl_ours.py")
+    arguments = [str(script), side, name, str(seed), str(folder), *([] if theirs else [dtype])]
+    found, _ = results.run_child(arguments, {"HF_HUB_OFFLINE": "1"}, python if theirs else sys.executable)
+    shown = f"{rate(found):.0f} tokens/s, {found['peak'] >> 20} MiB, {statistics.fmean(found['divergence']):.4f} nats"
+    print(f"{name} {side} {seed}: {shown}", file=sys.stderr, flush=True)
+    return found
+
+
+def rate(found: dict[str, Any]) -> float:
+    """Real tokens a second, the first step left out."""
+    return sum(found["tokens"][WARMUP:]) / sum(found["seconds"][WARMUP:])
+
+
+def join(done: Measured) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tables and bars."""
+    speeds, learnt, bars = [], [], []
+    for name, side in dict.fromkeys((name, side) for name, side, _ in sorted(done, key=place)):
+        peer = PEER_OF.get(side, side)
+        seeds = sorted(seed for own, other, seed in done if (own, other) == (name, side))
+        own, peers = ([done[name, who, seed] for seed in seeds] for who in (side, peer))
+        speed = [rate(a) / rate(b) for a, b in zip(own, peers, strict=True)]
+        memory = [a["peak"] / b["peak"] for a, b in zip(own, peers, strict=True)]
+        low, high = results.median_interval(speed)
+        speeds.append(
+            {
+                "texts": name,
+                "side": side,
+                "pairs": len(seeds),
+                "tokens_per_second": statistics.median(map(rate, own)),
+                "least": min(map(rate, own)),
+                "most": max(map(rate, own)),
+                "against": peer,
+                "ratio": statistics.median(speed),
+                "low": low,
+                "high": high,
+                "peak_mib": statistics.median(one["peak"] for one in own) / 2**20,
+                "memory_ratio": statistics.median(memory),
+                "padding": statistics.median(one["padding"] for one in own),
+            }
+        )
+        learnt.append(learnt_row(name, side, own, peers))
+        if name != "equal":
+            bars += bars_of(speeds[-1], learnt[-1])
+    return {"speed": speeds, "held_out_divergence": learnt}, bars
+
+
+def learnt_row(name: str, side: str, own: Sequence[dict[str, Any]], peers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the students of a side have learnt, with the 95 % interval of the paired difference to TRL's."""
+    means, others = ([statistics.fmean(one["divergence"]) for one in some] for some in (own, peers))
+    gaps = [mean - other for mean, other in zip(means, others, strict=True)]
+    half = STUDENT_T[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
+    mean = statistics.fmean(gaps)
+    return {
+        "texts": name,
+        "side": side,
+        "seeds": len(means),
+        "steps": len(own[0]["seconds"]),
+        "divergence": statistics.fmean(means),
+        "more_than_trl": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "first_loss": own[0]["loss"][0],
+        "last_loss": own[0]["loss"][-1],
+    }
+
+
+def bars_of(speed: dict[str, Any], learnt: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bars of a side on a set of texts."""
+    name, side = speed["texts"], speed["side"]
+    if side not in ("cached", "live"):
+        return []
+    least = {"cached": 4.0, "live": 1.5}[side]
+    bars = [
+        results.bar(f"{name}: tokens/s, {side} over GKDTrainer", speed["ratio"], least),
+        results.bar(f"{name}: padding, {side}", speed["padding"], 0.03, at_most=True),
+    ]
+    if learnt["seeds"] > 1:
+        what = f"{name}: lower bound of the divergence above GKDTrainer's, {side}"
+        bars.append(results.bar(what, learnt["low"], 0, at_most=True))
+    if side == "cached":
+        what = f"{name}: peak memory, cached over GKDTrainer"
+        bars.append(results.bar(what, speed["memory_ratio"], 0.5, at_most=True))
+    return bars
+
+
+def place(key: tuple[str, str, int]) -> tuple[int, int]:
+    """The order of the tables."""
+    sides = ("gkd", "gkd_default", "cached", "live", "distillation", "on_policy")
+    return ("communes", "long", "equal").index(key[0]), sides.index(key[1])
+
+
+def read(journal: Path) -> Measured:
+    """What was measured before at this commit."""
+    if not journal.exists():
+        return {}
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return {tuple(line.pop("key")): line for line in lines}
+
+
+def peer_versions(python: str) -> dict[str, str]:
+    """The versions that are compared.
+
+    Raises:
+        SystemExit: that Python has no TRL.
+    """
+    code = (
+        f"import json; from importlib.metadata import version as v; print(json.dumps({{p: v(p) for p in {PACKAGES}}}))"
+    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{python} has no TRL: install what bench/train_vs_trl.txt names, see bench/train_vs_trl.py")
+    return dict(zip(PACKAGES, json.loads(done.stdout), strict=True))
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
