@@ -220,6 +220,11 @@ def command() -> str:
     return " ".join(["python", shown.as_posix(), *sys.argv[1:]])
 
 
+def commit() -> str:
+    """The commit that is measured, in short."""
+    return _git("rev-parse", "--short=12", "HEAD")
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.rstrip()

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--trial", action="store_true", help="one pair, nothing is written")
     chosen = parser.parse_args(arguments)
     versions = peer_versions(chosen.python)
-    begin, folder = time.monotonic(), results.ROOT / ".cache" / NAME / commit()
+    begin, folder = time.monotonic(), results.ROOT / ".cache" / NAME / results.commit()
     if not (folder / "ready").exists():
         results.run_child([str(HERE / "trl_materials.py"), str(folder), str(chosen.model.resolve())])
     journal = folder / f"measured-{chosen.dtype}.jsonl"
@@ -196,14 +196,6 @@ def peer_versions(python: str) -> dict[str, str]:
     if done.returncode:
         raise SystemExit(f"{python} has no TRL: install what bench/train_vs_trl.txt names, see bench/train_vs_trl.py")
     return dict(zip(PACKAGES, json.loads(done.stdout), strict=True))
-
-
-def commit() -> str:
-    """The commit that is measured."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
