@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,15 +21,16 @@ import numpy as np
 import torch
 
 import results
-from cornue.capture.fidelity import certificate
-from cornue.capture.packing import Shape, encode
-from cornue.capture.sparse import DenseScorer
+from cornue.capture.fidelity import REPLICATES, certificate, measure
+from cornue.capture.packing import Rows, Shape, encode
+from cornue.capture.sparse import DenseScorer, draw, join_rows, top, uniforms
 from cornue.capture.teacher import Text
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import pack
 from cornue.models.sample import generate
 
 MODELS = ("SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+MODELS_FOLDER = results.ROOT / ".cache" / "models"
 FORMS = (("sampled", 12), ("sampled", 32), ("sampled", 48), ("sampled", 64), ("top", 12))
 CHOSEN = ("sampled", 48)
 BYTES = 40.0
@@ -41,7 +43,7 @@ TEXTS = ("docs", "recipes/communes")
 def main() -> int:
     """Measure every model that is at hand and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, nargs="*", default=[results.ROOT / "models" / name for name in MODELS])
+    parser.add_argument("--models", type=Path, nargs="*", default=[MODELS_FOLDER / name for name in MODELS])
     parser.add_argument("--tokens", type=int, default=1000, help="tokens on which size and bias are measured")
     parser.add_argument("--pairs", type=int, default=30, help="pairs of timed passes")
     parser.add_argument("--trial", action="store_true", help="print only")
@@ -54,7 +56,7 @@ def main() -> int:
             missing.append({"name": path.stem, "reason": f"{path.name} is not at hand"})
             continue
         scorer, texts, model = open_model(path, options.tokens)
-        found = [kept(path.stem, scorer, texts, form, width) for form, width in FORMS]
+        found = kept(path.stem, scorer, texts)
         rows += found
         speed = speed_of(scorer, model, texts[:4], options.pairs)
         speeds.append({"model": path.stem, **vars(speed)})
@@ -112,19 +114,39 @@ def pieces() -> Iterator[str]:
             yield text
 
 
-def kept(name: str, scorer: DenseScorer, texts: Sequence[Text], form: Any, width: int) -> dict[str, Any]:
-    """Size and fidelity of one form."""
-    shape = Shape(form=form, width=width, vocabulary=len(scorer.tokens))
-    size = sum(
-        len(encode(rows, np.array(texts[place].completion), shape)) for place, rows in scorer.score(texts, shape)
-    )
-    found = certificate(list(scorer.errors(texts, shape)), shape)
+def kept(name: str, scorer: DenseScorer, texts: Sequence[Text]) -> list[dict[str, Any]]:
+    """Size and fidelity of every form, from one pass over the texts."""
+    vocabulary = len(scorer.tokens)
+    shapes = [Shape(form=form, width=width, vocabulary=vocabulary) for form, width in FORMS]
+    errors: list[list[Any]] = [[] for _ in shapes]
+    parts: list[dict[int, list[Rows]]] = [defaultdict(list) for _ in shapes]
+    for place, part, whole_RV in scorer.whole(texts):
+        p_RV = torch.from_numpy(whole_RV)
+        for number, shape in enumerate(shapes):
+            seeds = [texts[place].seed + part.start + 7919 * (time + 1) for time in range(REPLICATES)]
+            if shape.form == "sampled":
+                rows = [draw(p_RV, shape.width, uniforms(seed, len(p_RV))) for seed in seeds]
+            else:
+                rows = [top(p_RV.log(), shape.width)]
+            errors[number].append(measure(whole_RV, rows, shape))
+            parts[number][place].append(rows[0])
     tokens = sum(len(text.completion) for text in texts)
+    lines = []
+    for shape, found, packed in zip(shapes, errors, parts, strict=True):
+        sizes = [
+            len(encode(join_rows(of_text), np.array(texts[place].completion), shape))
+            for place, of_text in packed.items()
+        ]
+        lines.append({"model": name, **line(certificate(found, shape), shape, tokens, sum(sizes))})
+    return lines
+
+
+def line(found: dict[str, Any], shape: Shape, tokens: int, size: int) -> dict[str, Any]:
+    """One form as a line of the table."""
     return {
-        "model": name,
         "vocabulary": shape.vocabulary,
-        "form": form,
-        "width": width,
+        "form": shape.form,
+        "width": shape.width,
         "tokens": tokens,
         "above_one_nat": found["tokens_above_one_nat"],
         "entropy": found["entropy"],

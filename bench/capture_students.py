@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import results
-from capture import CHOSEN, MODELS, open_model
+from capture import CHOSEN, MODELS, MODELS_FOLDER, open_model
 from cornue.capture.packing import Shape, Targets, targets_of
 from cornue.capture.sparse import draw, uniforms
 from cornue.models.packed import hidden_states, pack
@@ -40,7 +40,7 @@ BATCH = 4
 def main() -> int:
     """Train and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=results.ROOT / "models" / MODELS[0])
+    parser.add_argument("--model", type=Path, default=MODELS_FOLDER / MODELS[0])
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--trial", action="store_true", help="print only")

@@ -16,6 +16,7 @@ from cornue.records.errors import BadInput
 from cornue.records.recipe import Recipe, read_recipe
 from cornue.records.samples import Prompt
 from cornue.records.words import words
+from cornue.sources.hub_folder import require_licence
 from cornue.sources.prompts import read_prompts
 from cornue.sources.register import Register
 
@@ -87,8 +88,12 @@ class Job:
 
     @cached_property
     def all_prompts(self) -> list[Prompt]:
-        """Every prompt of the recipe's file."""
-        return read_prompts(self.file(self.recipe.sources.prompts))
+        """Every prompt of the recipe's file or folder, whose licence the recipe must name."""
+        sources = self.recipe.sources
+        path = self.file(sources.prompts)
+        if path.is_dir():
+            require_licence(path, sources.licence)
+        return read_prompts(path, {str(field): name for field, name in sources.columns.items()})
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -124,7 +129,8 @@ class Job:
     def files(self) -> dict[str, str]:
         """Digests of everything that the recipe names."""
         recipe = self.recipe
-        found = {"prompts": digest_file(self.file(recipe.sources.prompts))}
+        prompts = self.file(recipe.sources.prompts)
+        found = {"prompts": digest_folder(prompts) if prompts.is_dir() else digest_file(prompts)}
         if self.register:
             found["table"] = self.register.digest
         start = self.student_start

@@ -48,7 +48,11 @@ class Sources(Section):
     """``[sources]``: the questions, and what they are about."""
 
     prompts: str
-    """File of prompts (``.jsonl``, also ``.xz`` or ``.gz``), relative to the recipe."""
+    """File of questions (``.jsonl``, ``.csv``, ``.tsv``, ``.json``, ``.parquet``, ``.arrow``; text also as ``.xz`` or
+    ``.gz``), data set folder of the Hugging Face hub, or list of ``reasoning_gym`` tasks (``.toml``), relative to the
+    recipe."""
+    columns: dict[Literal["question", "answer", "split", "stratum", "form"], str] = {}
+    """Which columns of that file hold what (``question = "texte"``), where their names are not the usual ones."""
     take: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Most prompts taken of a split or of a stratum of it (``train = 900``, ``"heldout/free" = 145``), by order of id,
     which has nothing to do with their content; what is not named is taken whole."""
