@@ -4,18 +4,17 @@ Three kinds of work, each on the same prompts with the same weights, in alternat
 sentences, which end where they end; groups of answers to the same prompts under long instructions. Only tokens that
 belong to a text count. It looks at no answer's quality; that both write the same, where nothing is drawn, is checked.
 
-Run it with ``make bench-rollout``. With ``--only`` one part is measured and kept under ``.cache/``; parts of one commit
-are joined.
+Run it with ``make bench-rollout``; ``--minutes`` ends it early with exit code 75, and the next run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from cornue.capture.reader import open_capture
 from cornue.models.packed import use_attention
 from cornue.models.sample import generate
 from cornue.models.student import Student
+from kept import Kept, run
 
 NAME = "bench-rollout"
 MODEL = results.ROOT / ".cache" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -134,7 +134,7 @@ def compare(student: Student, dtype: str, work: Work, pairs: int) -> dict[str, A
     few = Work(work.name, work.prompts[:4], work.stop, 8)
     same = [a == b for a, b in zip(ours(few, 0.0), theirs(few, 0.0), strict=True)]
     found = results.alternate(lambda: timed(ours, work), lambda: timed(theirs, work), pairs, warmup=0)
-    line = {
+    return {
         "work": work.name,
         "dtype": dtype,
         "texts": len(work.prompts),
@@ -147,38 +147,23 @@ def compare(student: Student, dtype: str, work: Work, pairs: int) -> dict[str, A
         "pairs": pairs,
         "same_when_greedy": sum(same) / len(same),
     }
-    print(json.dumps(line), file=sys.stderr, flush=True)
-    return line
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Measure what is missing, then write the result."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--only", help="measure one kind of work in one type, such as groups/float32, and keep it")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no piece after these; 0: no limit")
     parser.add_argument("--trial", action="store_true", help="one pair, nothing is written")
-    chosen = parser.parse_args(arguments)
-    student = Student.read(chosen.model)
+    chosen = parser.parse_args()
+    student, kept = Student.read(chosen.model), Kept(NAME, chosen.minutes, not chosen.trial)
     student.use_plain_template()
-    kept = results.ROOT / ".cache" / NAME / results.commit()
-    kept.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for dtype in ("float32", "bfloat16"):
-        for work in works(student):
-            place = kept / f"{work.name}-{dtype}.json"
-            if chosen.only and chosen.only != f"{work.name}/{dtype}":
-                continue
-            if not place.exists() or chosen.trial:
-                pairs = 1 if chosen.trial or dtype == "bfloat16" else chosen.pairs
-                line = compare(student, dtype, work, pairs)
-                if not chosen.trial:
-                    place.write_text(json.dumps(line), encoding="utf-8")
-                lines.append(line)
-            else:
-                lines.append(json.loads(place.read_text(encoding="utf-8")))
-    if chosen.only:
-        return 0
+    lines = [
+        kept.piece(f"{work.name} {dtype}", partial(compare, student, dtype, work, pairs))
+        for dtype, pairs in (("float32", 1 if chosen.trial else chosen.pairs), ("bfloat16", 1))
+        for work in works(student)
+    ]
     bars = [
         results.bar(f"{line['work']}: tokens/s over transformers, float32", line["ratio"], TIMES)
         for line in lines
@@ -190,4 +175,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))

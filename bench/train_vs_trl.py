@@ -3,7 +3,7 @@
 Same teacher, student, texts, order, batch, schedule and arithmetic type; one process per measurement, sides in turn,
 another draw of texts in each round. TRL's ``GKDTrainer`` (offline, forward KL) stands against ours with cached targets
 and with a live teacher, its ``DistillationTrainer`` against our ``on_policy_kd``. Only real tokens count. Measurements
-are kept under ``.cache/`` by commit, so a run with ``--minutes`` ends early with exit code 75 and the next one goes on.
+are kept by commit, so a run with ``--minutes`` ends early with exit code 75 and the next one goes on.
 
 TRL is no dependency: ``pip install --no-deps -r bench/train_vs_trl.txt`` into any environment that sees this one's
 packages, and name its Python with ``--python`` or in PEER_PYTHON. Then ``make bench-train-vs-trl``.
@@ -17,12 +17,13 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import results
+from kept import Kept, run
 
 NAME = "bench-train-vs-trl"
 PACKAGES = ("trl", "accelerate", "transformers", "torch")
@@ -31,13 +32,12 @@ OFFLINE = ("gkd", "cached", "live")
 PEER_OF = {"cached": "gkd", "live": "gkd", "gkd_default": "gkd", "on_policy": "distillation"}
 THEIRS = ("gkd", "gkd_default", "distillation")
 WARMUP = 1
-UNFINISHED = 75
 # The 97.5 % points of Student's t by degrees of freedom.
 STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 Measured = dict[tuple[str, str, int], dict[str, Any]]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Measure what is missing, then join."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pairs", type=int, default=5)
@@ -45,27 +45,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--python", default=os.environ.get("PEER_PYTHON", sys.executable), help="a Python with TRL")
     parser.add_argument("--dtype", default="float32", help="arithmetic type of our side")
     parser.add_argument("--model", type=Path, default=results.ROOT / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
-    parser.add_argument("--trial", action="store_true", help="one pair, nothing is written")
-    chosen = parser.parse_args(arguments)
-    versions = peer_versions(chosen.python)
-    begin, folder = time.monotonic(), results.ROOT / ".cache" / NAME / results.commit()
-    if not (folder / "ready").exists():
-        results.run_child([str(HERE / "trl_materials.py"), str(folder), str(chosen.model.resolve())])
-    journal = folder / f"measured-{chosen.dtype}.jsonl"
-    done = read(journal)
-    for key in wanted(1 if chosen.trial else chosen.pairs):
-        if key in done:
-            continue
-        if chosen.minutes and time.monotonic() - begin > 60 * chosen.minutes:
-            print(f"{len(done)} measurements are kept in {journal}; run again to go on", file=sys.stderr)
-            return UNFINISHED
-        done[key] = measure(*key, folder, chosen.python, chosen.dtype)
-        with journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **done[key]}) + "\n")
+    chosen = parser.parse_args()
+    versions, kept = peer_versions(chosen.python), Kept(NAME, chosen.minutes)
+    if not (kept.folder / "ready").exists():
+        results.run_child([str(HERE / "trl_materials.py"), str(kept.folder), str(chosen.model.resolve())])
+    done: Measured = {}
+    for name, side, seed in wanted(chosen.pairs):
+        call = partial(measure, name, side, seed, kept.folder, chosen.python, chosen.dtype)
+        own = "" if side in THEIRS else f" {chosen.dtype}"
+        done[name, side, seed] = kept.piece(f"{name} {side} {seed}{own}", call)
     figures, bars = join(done)
-    figures = {"versions": [versions], "our_dtype": chosen.dtype, **figures}
-    write_to = None if chosen.trial else results.RESULTS
-    outcome = results.write(NAME, figures, bars, folder=write_to)
+    outcome = results.write(NAME, {"versions": [versions], "our_dtype": chosen.dtype, **figures}, bars)
     return 0 if all(item["holds"] for item in outcome["bars"]) else 1
 
 
@@ -87,8 +77,6 @@ def measure(name: str, side: str, seed: int, folder: Path, python: str, dtype: s
     script = HERE / ("trl_theirs.py" if theirs else "trl_ours.py")
     arguments = [str(script), side, name, str(seed), str(folder), *([] if theirs else [dtype])]
     found, _ = results.run_child(arguments, {"HF_HUB_OFFLINE": "1"}, python if theirs else sys.executable)
-    shown = f"{rate(found):.0f} tokens/s, {found['peak'] >> 20} MiB, {statistics.fmean(found['divergence']):.4f} nats"
-    print(f"{name} {side} {seed}: {shown}", file=sys.stderr, flush=True)
     return found
 
 
@@ -175,14 +163,6 @@ def place(key: tuple[str, str, int]) -> tuple[int, int]:
     return ("communes", "long", "equal").index(key[0]), sides.index(key[1])
 
 
-def read(journal: Path) -> Measured:
-    """What was measured before at this commit."""
-    if not journal.exists():
-        return {}
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    return {tuple(line.pop("key")): line for line in lines}
-
-
 def peer_versions(python: str) -> dict[str, str]:
     """The versions that are compared.
 
@@ -199,4 +179,4 @@ def peer_versions(python: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))
