@@ -2,7 +2,8 @@
 
 ``make prove-serve`` runs all of it; ``--only kills`` one part, ``--short`` a trial of each that writes no result. Each
 part keeps its figures under ``.cache/``, so parts that were run at different times are joined in one result. What needs
-a model takes a small GGUF file (``--gguf``, or the demo's start model); without one these parts are not run.
+a model takes a small GGUF file (``--gguf``, or the demo's start model); without one these parts are not run. The
+browser and the JavaScript client want ``npm install --prefix .cache/node axe-core@4 openai@7``.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving import browser, fuzz, guesses, kills, mutants, overload
+from serving import browser, clients, fuzz, guesses, kills, mutants, overload
 
 import results
 
-PARTS = ("mutants", "fuzz", "browser", "kills", "guesses", "overload")
+PARTS = ("mutants", "fuzz", "clients", "browser", "kills", "guesses", "overload")
 SHORT = {"minutes": 0.5, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
 LONG = {"minutes": 10.0, "kills": 20, "guesses": 10_000, "examples": 200, "mutants": 1_000}
-NEEDS_MODEL = ("kills", "guesses", "mutants")
+NEEDS_MODEL = ("clients", "kills", "guesses", "mutants")
 
 
 def main() -> None:
@@ -74,7 +75,9 @@ def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[s
     if part == "mutants":
         return mutants.prove(work, gguf, size["mutants"])
     if part == "fuzz":
-        return fuzz.prove(work, size["examples"])
+        return fuzz.prove(work, gguf, size["examples"])
+    if part == "clients":
+        return clients.prove(work, gguf)
     if part == "browser":
         return browser.prove(work)
     if part == "kills":
@@ -85,7 +88,7 @@ def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[s
 
 
 def start_model() -> Path | None:
-    """A small GGUF file that lies in the repository's folder of models."""
+    """The smallest GGUF file in the repository's folder of models."""
     found = sorted((results.ROOT / ".cache" / "models").rglob("*.gguf"), key=lambda path: path.stat().st_size)
     return found[0] if found else None
 

@@ -1,6 +1,6 @@
 """A real browser at telephone and desk width: asking, stopping, contesting, both languages, no JavaScript, axe.
 
-Needs Chromium (``CHROMIUM``, or the system's) and axe-core (``AXE``, or ``node_modules/axe-core/axe.min.js``).
+Needs Chromium (``CHROMIUM``, or the system's) and axe-core (see ``prove/serve.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import results
-from serving.world import service
+from serving.world import javascript, service
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE_RUN = "async (rules) => (await axe.run(document, {runOnly: rules})).violations.map((v) => v.id)"
@@ -27,7 +27,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    axe = Path(os.environ.get("AXE", results.ROOT / "node_modules" / "axe-core" / "axe.min.js")).read_text()
+    axe = (javascript("axe-core") / "axe.min.js").read_text()
     passed: list[str] = []
     failed: list[str] = []
     violations: list[str] = []

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--waiting", type=int, default=64)
+    parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--keys-only", type=int, default=0)
     parser.add_argument("--runs", type=Path)
     options = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
         data=options.data,
         slots=options.slots,
         context=1024,
-        max_tokens=256,
+        max_tokens=options.max_tokens,
         waiting=options.waiting,
         open_to_all=not options.keys_only,
         requests_per_minute=0,

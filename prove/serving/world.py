@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
+NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
 HOST = Path(__file__).with_name("host.py")
 
 
@@ -107,6 +108,18 @@ def service(data: Path, **options: Any) -> Iterator[Service]:
         yield running
     finally:
         running.close()
+
+
+def javascript(package: str) -> Path:
+    """Folder of an npm package.
+
+    Raises:
+        SystemExit: it is not installed.
+    """
+    folder = NODE_MODULES / package
+    if not folder.is_dir():
+        raise SystemExit(f"npm install --prefix .cache/node {package}")
+    return folder
 
 
 def free_port() -> int:

@@ -30,6 +30,7 @@ from cornue.serve.orders import Order
 from cornue.serve.queue import FairQueue, Ticket
 from cornue.serve.receipts import Receipts, State
 from cornue.serve.settings import Offer, Settings, salted
+from cornue.serve.tools import as_schema, call_of, in_words, may_call, must_call
 from cornue.serve.upstream import Upstream, until_ready
 
 TELL_SECONDS = 1.0
@@ -86,6 +87,8 @@ class Job:
     pieces: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
     finish: str = ""
+    must_call: bool = False
+    """The text is a tool call that the engine was held to."""
     receipt: dict[str, Any] | None = None
 
     @property
@@ -111,11 +114,14 @@ class Desk:
         """A job for a request, or the reason why not.
 
         Raises:
-            Refusal: 429 or 503, with the time after which it is worth trying again.
+            Refusal: 429 or 503, with the time after which it is worth trying again; 400 for what the model cannot do.
         """
         try:
             if self.upstream.state == "down":
                 raise Refusal(503, "The engine is down and being restarted.", "engine_down", retry_after=5)
+            if may_call(order.body) and not self.upstream.takes_tools:
+                sentence = "This model has not learnt when to call tools; with “tool_choice” it can be made to."
+                raise Refusal(400, sentence, "tools_not_supported", "tools")
             self.limits.allow(caller, order.prompt_guess + order.ceiling)
             ticket = self.queue.enter(caller.owner, order.replay)
         except Refusal:
@@ -206,7 +212,7 @@ class Desk:
         order, ticket = job.order, job.ticket
         warm = ticket.warm and not order.replay and not job.caller.shares_cache
         salt = salted(self.salt, "cache", job.id if job.caller.shares_cache else job.caller.owner)
-        body = order.body | {"model": self.upstream.model} | self.upstream.keep_apart(ticket.slot, warm, salt)
+        body = self._form(job) | {"model": self.upstream.model} | self.upstream.keep_apart(ticket.slot, warm, salt)
         limit = time.monotonic() + self.settings.deadline
         if not order.stream:
             async with asyncio.timeout(self.settings.deadline):
@@ -231,6 +237,14 @@ class Desk:
                     if chunk is not None:
                         yield chunk
 
+    def _form(self, job: Job) -> dict[str, Any]:
+        """The request in a form that the engine honours."""
+        body = job.order.body
+        if not self.upstream.takes_tools and "messages" in body:
+            body = body | {"messages": in_words(body["messages"])}
+        job.must_call = must_call(body) and not self.upstream.makes_calls
+        return as_schema(body) if job.must_call else body
+
     def _whole(self, job: Job, answer: dict[str, Any]) -> dict[str, Any]:
         choice = answer["choices"][0]
         message = choice.get("message", {})
@@ -239,6 +253,9 @@ class Desk:
         job.finish = choice.get("finish_reason") or "stop"
         job.usage = answer.get("usage") or {}
         job.pieces += 1
+        if job.must_call and (calls := call_of(job.text[0], job.id)):
+            message |= {"content": None, "tool_calls": calls}
+            choice["finish_reason"] = job.finish = "tool_calls"
         return self._named(job, answer)
 
     def _part(self, job: Job, chunk: dict[str, Any]) -> dict[str, Any] | None:
@@ -256,6 +273,12 @@ class Desk:
         job.reasoning.append(reasoning)
         job.pieces += bool(text or reasoning or delta.get("tool_calls"))
         job.finish = choice.get("finish_reason") or job.finish
+        if job.must_call and text and not job.finish:
+            return None
+        if job.must_call and job.finish:
+            calls = call_of("".join(job.text), job.id)
+            choice["delta"] = {"tool_calls": calls} if calls else {"content": "".join(job.text)}
+            choice["finish_reason"] = job.finish = "tool_calls" if calls else job.finish
         return self._named(job, chunk)
 
     def _named(self, job: Job, body: dict[str, Any]) -> dict[str, Any]:

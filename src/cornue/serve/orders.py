@@ -214,6 +214,11 @@ def _check_lists(order: ChatOrder) -> None:
             raise Refusal(400, f"Tool {place} is not a named function.", "bad_tool", f"tools.{place}")
         if not isinstance(function.get("parameters", {}), dict):
             raise Refusal(400, f"The parameters of tool {place} are no schema.", "bad_tool", f"tools.{place}")
+    if isinstance(order.tool_choice, dict):
+        function = order.tool_choice.get("function")
+        names = [tool["function"]["name"] for tool in order.tools or ()]
+        if not isinstance(function, dict) or function.get("name") not in names:
+            raise Refusal(400, "“tool_choice” names none of the tools.", "bad_tool", "tool_choice")
 
 
 def _explain(error: ValidationError) -> Refusal:

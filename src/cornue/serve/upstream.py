@@ -30,6 +30,10 @@ class Upstream(Protocol):
     state: State
     client: httpx.AsyncClient
     model: str
+    takes_tools: bool
+    """Whether the model has learnt to call tools."""
+    makes_calls: bool
+    """Whether the engine heeds a ``tool_choice`` that leaves no choice."""
 
     async def start(self) -> None:
         """Makes it ready; raises ``OutsideFailure`` if it cannot be."""
@@ -51,11 +55,13 @@ class OwnEngine:
     """llama.cpp in a child process."""
 
     model = "engine"
+    makes_calls = False
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.state: State = "starting"
         self.client = httpx.AsyncClient()
+        self.takes_tools = False
         self.restarts = 0
 
     async def start(self) -> None:
@@ -105,6 +111,9 @@ class OwnEngine:
         before = self.client
         address, key = self.engine.door
         self.client = _client(address, key)
+        said = await asyncio.to_thread(self.engine.props)
+        # llama.cpp leaves tools out without a word where the template has no place for them.
+        self.takes_tools = bool(said.get("chat_template_caps", {}).get("supports_tools"))
         self.state = "ready"
         await before.aclose()
 
@@ -115,6 +124,8 @@ class Elsewhere:
     Args:
         salts: whether the server takes ``cache_salt`` (vLLM does); without it, its prefix cache should be off.
     """
+
+    takes_tools = makes_calls = True
 
     def __init__(self, url: str, key: str = "", model: str = "", salts: bool = False) -> None:
         self.client = _client(url.rstrip("/").removesuffix("/v1"), key)
