@@ -3,7 +3,8 @@
 For each vocabulary, on the same hidden states and head, in alternating pairs: our cross-entropy, ours on sampled and on
 top targets, ours against a dense teacher, torch's fused linear cross-entropy (with its own chunk and with the best
 of several), and a dense KL by autograd over full logits. Then peak memory, each in a process of its own, and a whole
-training step of a 135M student with random weights. ``--quick`` tries all of it at a small size and writes nothing.
+training step of a 135M student with random weights. ``--quick`` tries all of it at a small size and writes nothing;
+``--minutes`` ends it early with exit code 75, and the next run goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,22 @@ from torch.nn import functional
 from cornue.models.head import Head
 from cornue.train.losses import fused
 from cornue.train.objectives import Dense, Labels, Objective, Sparse
+from kept import Kept, run
 from results import Ratios, alternate, bar, run_child, write
 
-SHAPES = {"49k": (49_152, 576), "152k": (151_936, 896)}
-QUICK_SHAPES = {"4k": (4_096, 64), "12k": (12_288, 96)}
+NAME = "bench-loss"
+# Vocabulary, hidden size, rows: as many rows as one chunk of each takes.
+SHAPES = {"49k": (49_152, 576, 512), "152k": (151_936, 896, 256)}
+QUICK_SHAPES = {"4k": (4_096, 64, 256), "12k": (12_288, 96, 256)}
+COMPARED = (
+    ("sampled", "cross_entropy"),
+    ("top", "cross_entropy"),
+    ("dense", "cross_entropy"),
+    ("cross_entropy", "torch_best"),
+    ("cross_entropy", "torch"),
+    ("sampled", "naive"),
+    ("dense", "naive"),
+)
 SAMPLED, TOP = 16, 64
 TORCH_CHUNKS = (128, 256, 512, 1024)
 Run = Callable[[], None]
@@ -129,53 +142,64 @@ class Step:
 
 
 def speed(
-    shapes: dict[str, tuple[int, int]], rows: int, pairs: int
+    kept: Kept, shapes: Mapping[str, tuple[int, int, int]], pairs: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Ratios at each vocabulary, and their bars."""
     table, bars = [], []
-    for name, (vocabulary, hidden) in shapes.items():
-        case = Case(vocabulary, hidden, rows)
-        runs = case.runs()
-        best = min((chunk for chunk in TORCH_CHUNKS if chunk <= rows), key=lambda chunk: once(case, chunk))
-        runs["torch_best"] = partial(case.torch_fused, best)
-        for one, other in (
-            ("sampled", "cross_entropy"),
-            ("top", "cross_entropy"),
-            ("dense", "cross_entropy"),
-            ("cross_entropy", "torch_best"),
-            ("cross_entropy", "torch"),
-            ("sampled", "naive"),
-            ("dense", "naive"),
-        ):
-            ratios = alternate(runs[one], runs[other], pairs, warmup=1)
-            table.append(row(name, one, other, rows, ratios) | ({"torch_chunk": best} if other == "torch_best" else {}))
+    for name, shape in shapes.items():
+        for one, other in COMPARED:
+            # Where there is no bar, fewer pairs show enough.
+            times = pairs if "cross_entropy" in (one, other) and "dense" not in (one, other) else -(-pairs // 3)
+            found = kept.piece(f"{name} {one} over {other}", partial(compare, name, shape, one, other, times))
+            table.append(found)
             if one in ("sampled", "top") and other == "cross_entropy":
-                bars.append(bar(f"{one} over cross-entropy, loss alone, {name}", ratios.median, 0.97))
+                bars.append(bar(f"{one} over cross-entropy, loss alone, {name}", found["speed_ratio"], 0.97))
             if other.startswith("torch"):
-                bars.append(bar(f"cross-entropy over {other}, {name}", ratios.median, 1.0))
+                bars.append(bar(f"cross-entropy over {other}, {name}", found["speed_ratio"], 1.0))
     return table, bars
 
 
-def step_speed(tokens: int, layers: int, pairs: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def compare(name: str, shape: tuple[int, int, int], one: str, other: str, pairs: int) -> dict[str, Any]:
+    """One loss against another."""
+    case = Case(*shape)
+    runs, more = case.runs(), {}
+    if other == "torch_best":
+        more["torch_chunk"] = min((chunk for chunk in TORCH_CHUNKS if chunk <= case.rows), key=partial(once, case))
+        runs["torch_best"] = partial(case.torch_fused, more["torch_chunk"])
+    return row(name, one, other, case.rows, alternate(runs[one], runs[other], pairs, warmup=1)) | more
+
+
+def step_speed(kept: Kept, tokens: int, layers: int, pairs: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Ratios of whole steps, and their bars."""
-    step, table, bars = Step(tokens, layers), [], []
-    for name in ("sampled", "top"):
-        ratios = alternate(partial(step.run, name), partial(step.run, "cross_entropy"), pairs, warmup=1)
-        table.append(row("49k, whole step", name, "cross_entropy", tokens, ratios))
-        bars.append(bar(f"{name} over cross-entropy, whole step", ratios.median, 0.97))
+
+    def measure(name: str) -> dict[str, Any]:
+        step = Step(tokens, layers)
+        found = alternate(partial(step.run, name), partial(step.run, "cross_entropy"), pairs, warmup=1)
+        return row("49k, whole step", name, "cross_entropy", tokens, found)
+
+    table = [kept.piece(f"whole step {name}", partial(measure, name)) for name in ("sampled", "top")]
+    bars = [bar(f"{found['loss']} over cross-entropy, whole step", found["speed_ratio"], 0.97) for found in table]
     return table, bars
 
 
-def memory(shapes: dict[str, tuple[int, int]], rows: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def memory(kept: Kept, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Peak memory of each loss in a process of its own, and the bars."""
     table, bars = [], []
-    for name, (vocabulary, hidden) in shapes.items():
+
+    def measure(name: str, loss: str) -> dict[str, Any]:
+        before, peak = run_child([str(Path(__file__)), "--child", loss, *map(str, shapes[name])])
+        return {
+            "vocabulary": name,
+            "loss": loss,
+            "peak_mib": peak / 2**20,
+            "added_mib": (peak - before["before"]) / 2**20,
+        }
+
+    for name in shapes:
         peaks = {}
         for loss in ("cross_entropy", "sampled", "top", "dense", "torch", "naive"):
-            arguments = [str(Path(__file__)), "--child", loss, str(vocabulary), str(hidden), str(rows)]
-            before, peaks[loss] = run_child(arguments)
-            added = peaks[loss] - before["before"]
-            table.append({"vocabulary": name, "loss": loss, "peak_mib": peaks[loss] >> 20, "added_mib": added >> 20})
+            table.append(kept.piece(f"memory {name} {loss}", partial(measure, name, loss)))
+            peaks[loss] = table[-1]["peak_mib"]
         for loss in ("sampled", "top"):
             value = peaks[loss] / peaks["cross_entropy"]
             bars.append(bar(f"memory of {loss} over cross-entropy, {name}", value, 1.05, at_most=True))
@@ -200,12 +224,12 @@ def once(case: Case, chunk: int) -> float:
 
 
 def row(where: str, one: str, other: str, tokens: int, ratios: Ratios) -> dict[str, Any]:
-    """A line of the table, shown as soon as it is known."""
-    print(f"{where}: {one} over {other} {ratios.median:.3f} ({ratios.low:.3f}…{ratios.high:.3f})", file=sys.stderr)
+    """A line of the table."""
     return {
         "vocabulary": where,
         "loss": one,
         "against": other,
+        "rows": tokens,
         "speed_ratio": ratios.median,
         "low": ratios.low,
         "high": ratios.high,
@@ -215,37 +239,34 @@ def row(where: str, one: str, other: str, tokens: int, ratios: Ratios) -> dict[s
     }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the parts that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    """Measure what is missing, then write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, nothing is written")
     parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--rows", type=int, default=1024)
-    parser.add_argument("--tokens", type=int, default=1024, help="of a whole step")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--tokens", type=int, default=512, help="of a whole step")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no piece after these; 0: no limit")
     parser.add_argument("--child", nargs=4, metavar=("LOSS", "VOCABULARY", "HIDDEN", "ROWS"))
-    chosen = parser.parse_args(arguments)
-    if chosen.threads:
-        torch.set_num_threads(chosen.threads)
+    chosen = parser.parse_args()
     if chosen.child:
         child(chosen.child[0], *map(int, chosen.child[1:]))
         return 0
-    shapes, pairs, rows, tokens, layers = SHAPES, chosen.pairs, chosen.rows, chosen.tokens, 30
+    shapes, pairs, tokens, layers = SHAPES, chosen.pairs, chosen.tokens, 30
     if chosen.quick:
-        shapes, pairs, rows, tokens, layers = QUICK_SHAPES, 3, 256, 256, 2
-    tables, bars = {}, []
+        shapes, pairs, tokens, layers = QUICK_SHAPES, 3, 256, 2
+    kept, tables, bars = Kept(NAME, chosen.minutes, not chosen.quick), {}, []
     for title, part in (
-        ("loss alone", partial(speed, shapes, rows, pairs)),
-        ("whole step", partial(step_speed, tokens, layers, pairs)),
-        ("memory", partial(memory, shapes, rows)),
+        ("loss alone", partial(speed, kept, shapes, pairs)),
+        ("whole step", partial(step_speed, kept, tokens, layers, pairs)),
+        ("memory", partial(memory, kept, shapes)),
     ):
         tables[title], held = part()
         bars += held
-    figures = {"rows": rows, "threads": torch.get_num_threads(), **tables}
+    figures = {"threads": torch.get_num_threads(), **tables}
     missing = [] if torch.cuda.is_available() else [{"name": "the same on a GPU", "reason": "no GPU on this machine"}]
-    write("bench-loss", figures, bars, missing, **({"folder": None} if chosen.quick else {}))
-    return 0
+    outcome = write(NAME, figures, bars, missing, **({"folder": None} if chosen.quick else {}))
+    return 0 if all(item["holds"] for item in outcome["bars"]) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(main))
