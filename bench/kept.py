@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import results
@@ -28,10 +29,13 @@ class Kept:
         name: of the benchmark.
         minutes: no piece is begun after so many; 0 sets no limit.
         keep: False measures all of it anew and keeps nothing, for a trial.
+        root: where the pieces of all benchmarks lie.
     """
 
-    def __init__(self, name: str, minutes: float = 0.0, keep: bool = True) -> None:
-        self.folder = results.ROOT / ".cache" / name / results.commit()
+    def __init__(
+        self, name: str, minutes: float = 0.0, keep: bool = True, root: Path = results.ROOT / ".cache"
+    ) -> None:
+        self.folder = root / name / results.commit()
         self._end = time.monotonic() + 60 * minutes if minutes else float("inf")
         self._keep = keep
 
