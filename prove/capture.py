@@ -183,18 +183,23 @@ def send_letters(lot: random.Random, work: Path) -> dict[str, Any]:
             EndpointTeacher("https://teacher.example/v1", "pretend-1")
         except Refused:
             refusals += 1
+        teacher = EndpointTeacher(endpoint.url, "pretend-1", remote_allowed=True)
         # Every letter alone must stop a capture, not one of them for all.
         for number, prompt in enumerate(asked):
             try:
-                send(endpoint, [prompt], work / f"refused-{number}", "refuse")
+                run_capture(teacher, [prompt], Capture(max_tokens=20), work / f"refused-{number}")
             except Refused:
                 refusals += 1
+        teacher.close()
         sent_though_refused = len(endpoint.asked)
     with FakeEndpoint() as endpoint:
-        capture = send(endpoint, asked, work / "replaced", "replace")
+        teacher = EndpointTeacher(endpoint.url, "pretend-1", remote_allowed=True, personal_data="replace")
+        capture = run_capture(teacher, asked, Capture(max_tokens=20), work / "replaced")
+        teacher.close()
         sent = [message["content"] for request in endpoint.asked for message in request["messages"]]
     bare = [re.sub(r"\W", "", unicodedata.normalize("NFKC", text)).upper() for text in sent]
     everything = "\n".join(bare)
+    kept = capture.about["record"]["last_sitting"]["personal_data"]["found"]
     return {
         "refusals": refusals,
         "requests_though_refused": sent_though_refused,
@@ -203,17 +208,8 @@ def send_letters(lot: random.Random, work: Path) -> dict[str, Any]:
         "identifiers_that_left": sum(code in everything for group in codes for code in group)
         + sum(len(find_identifiers(text)) for text in sent),
         "names_that_left": sum(any(name in text for name in NAMES) for text in sent),
-        "found": str(capture.about["record"]["last_sitting"]["personal_data"]["found"]),
+        "found": ", ".join(f"{number} {kind}" for kind, number in sorted(kept.items())),
     }
-
-
-def send(endpoint: FakeEndpoint, asked: Sequence[Prompt], folder: Path, mode: Any) -> Any:
-    """Ask an endpoint that counts as one on another machine."""
-    teacher = EndpointTeacher(endpoint.url, "pretend-1", remote_allowed=True, personal_data=mode)
-    try:
-        return run_capture(teacher, asked, Capture(max_tokens=20), folder)
-    finally:
-        teacher.close()
 
 
 def letter(lot: random.Random) -> tuple[str, list[str]]:

@@ -93,6 +93,25 @@ def doctor(recipe: RecipePath, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def questions(
+    recipe: RecipePath,
+    documents: Annotated[Path, typer.Argument(metavar="DOCUMENTS", help="Text, Markdown or HTML, or a folder of it.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The prompts to be written (.jsonl).")],
+    per_passage: Annotated[int, typer.Option("--per-passage", min=1, max=20, help="Questions for each passage.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Let the recipe's teacher write the questions that people would ask about documents."""
+    from cornue.capture.questions import questions_for
+    from cornue.records.recipe import read_recipe
+    from cornue.screen import Screen
+
+    with Screen() as screen:
+        found = questions_for(read_recipe(recipe), recipe.parent, documents, out, per_passage, screen)
+    told = {"prompts": len(found.prompts), "left_out": dict(found.left_out), "capture": found.capture.digest}
+    print(json.dumps(told, ensure_ascii=False) if as_json else f"{out}: {told['prompts']} ({told['left_out']})")
+
+
 @app.command("run")
 def run_all(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False, as_json: Json = False) -> None:
     """Run the whole journey; stop it at any time, run it again, it goes on."""
