@@ -11,7 +11,10 @@ export HF_HUB_OFFLINE := 1
 PROOFS := $(foreach part,resume-methods resume serve capture doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
 BENCHES := $(foreach part,loss rollout train-vs-trl communes capture serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
-.PHONY: help install demo demo-short test check check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
+# The pack that a bundle carries: the newest, unless one is named.
+PACK ?= $(firstword $(shell ls -td runs/*/6-pack 2>/dev/null))
+
+.PHONY: help install bundle demo demo-short test check check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +45,9 @@ check: $(INSTALLED)  ## lint, format, types, the rules of the architecture
 	$(RUN) -m mypy
 	$(RUN) scripts/architecture.py
 	$(RUN) -m pytest tests/rules
+
+bundle: $(INSTALLED)  ## what a machine without network needs to serve PACK=…, in build/bundle/
+	$(RUN) scripts/bundle.py $(PACK)
 
 check-wheel: $(INSTALLED)  ## build the wheel, install it alone, import it without torch
 	$(RUN) scripts/check_wheel.py

@@ -16,19 +16,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving import browser, clients, fuzz, guesses, kills, mutants, overload
+from serving import browser, clients, fuzz, guesses, kills, mutants, overload, start
 
 import results
 
-PARTS = ("mutants", "fuzz", "clients", "browser", "kills", "guesses", "overload")
+PARTS = ("start", "mutants", "fuzz", "clients", "browser", "kills", "guesses", "overload")
 SHORT = {"minutes": 0.5, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
 LONG = {"minutes": 10.0, "kills": 20, "guesses": 10_000, "examples": 200, "mutants": 1_000}
-NEEDS_MODEL = ("clients", "kills", "guesses", "mutants")
+Result = tuple[dict[str, Any], list[dict[str, Any]]]
+NEEDS_MODEL = ("start", "clients", "kills", "guesses", "mutants")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--gguf", type=Path, default=start_model())
+    parser.add_argument("--pack", type=Path, default=finished_pack(), help="for the cold start")
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--short", action="store_true", help="a trial: little of everything, no result file")
     options = parser.parse_args()
@@ -41,7 +43,7 @@ def main() -> None:
                 print(f"{part}: {absent}", file=sys.stderr)
                 continue
             print(f"{part} …", file=sys.stderr)
-            figures, bars = run(part, Path(where), options.gguf, size)
+            figures, bars = run(part, Path(where), options, size)
             day = datetime.now(UTC).isoformat(timespec="minutes")
             done[part] = {"figures": {"measured": day, **figures}, "bars": bars}
             if not options.short:
@@ -70,8 +72,11 @@ def known() -> list[str]:
     return [part for part in PARTS if kept(part).exists()]
 
 
-def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run(part: str, work: Path, options: argparse.Namespace, size: dict[str, Any]) -> Result:
     """Figures and bars of one part."""
+    gguf = options.gguf
+    if part == "start":
+        return start.prove(work, gguf, options.pack)
     if part == "mutants":
         return mutants.prove(work, gguf, size["mutants"])
     if part == "fuzz":
@@ -85,6 +90,12 @@ def run(part: str, work: Path, gguf: Path, size: dict[str, Any]) -> tuple[dict[s
     if part == "guesses":
         return guesses.prove(work, gguf, size["guesses"])
     return overload.prove(work, size["minutes"])
+
+
+def finished_pack() -> Path | None:
+    """The newest pack among the repository's runs."""
+    found = sorted((results.ROOT / "runs").glob("*/6-pack/manifest.json"), key=lambda path: path.stat().st_mtime)
+    return found[-1].parent if found else None
 
 
 def start_model() -> Path | None:

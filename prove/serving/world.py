@@ -69,17 +69,12 @@ class Service:
 
     def engine_pids(self) -> list[int]:
         """The engine's processes: children of the service."""
-        if not self.process:
-            return []
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        everyone = " ".join(entry.read_text() for entry in path.parent.parent.glob("*/children"))
-        return [int(pid) for pid in everyone.split()]
+        return children_of(self.process.pid) if self.process else []
 
     def resident(self) -> int:
         """Bytes of memory of the gateway alone."""
         assert self.process is not None
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+        return resident_of(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """Processor time of the gateway alone."""
@@ -108,6 +103,18 @@ def service(data: Path, **options: Any) -> Iterator[Service]:
         yield running
     finally:
         running.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that a process started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def resident_of(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
 
 
 def javascript(package: str) -> Path:
