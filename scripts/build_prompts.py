@@ -28,7 +28,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "communes"
 REGISTER = FOLDER / "register.sqlite.xz"
 SEED = 20260309
 TRAIN_PER_FORM, DECLINES_PER_FORM = 15, 18
-VALIDATION_PROMPTS, KNOWN_PROMPTS, UNSEEN_PER_FORM = 180, 150, 8
+VALIDATION_PROMPTS, KNOWN_PROMPTS, UNSEEN_PER_FORM, CHOICE_PER_FORM = 180, 150, 8, 4
 
 
 def read_free(path: Path, split: Split, register: Register) -> list[Prompt]:
@@ -59,12 +59,14 @@ def build(register: Register) -> list[Prompt]:
     """All prompts, in the order train, validation, held-out; no question comes twice."""
     forms = read_forms(FOLDER / "forms.toml")
     expander = Expander.make(forms, register, read_tables(REGISTER)[0])
-    known = [form for form in forms.forms if not form.heldout]
-    unseen = [form for form in forms.forms if form.heldout]
+    known, chosen_by, unseen = (
+        [form for form in forms.forms if form.split == split] for split in ("train", "validation", "heldout")
+    )
     prompts = read_free(FOLDER / "free.jsonl", "heldout", register)
     prompts += [p for form in unseen for p in expander.expand(form, UNSEEN_PER_FORM, "heldout", "unseen", SEED)]
     prompts += spread(expander, known, KNOWN_PROMPTS, "heldout", "known")
     prompts += read_free(FOLDER / "free-dev.jsonl", "validation", register)
+    prompts += [p for form in chosen_by for p in expander.expand(form, CHOICE_PER_FORM, "validation", "unseen", SEED)]
     prompts += spread(expander, known, VALIDATION_PROMPTS, "validation", "known")
     for form in known:
         count = DECLINES_PER_FORM if form.declines else TRAIN_PER_FORM

@@ -6,6 +6,7 @@ It finds files, checks that they are the ones that the recipe names, and gives t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +106,7 @@ class Job:
         found, take = self.all_prompts, self.recipe.sources.take
         chosen = {prompt.id for prompt in found}
         for name, most in take.items():
-            part = sorted(prompt.id for prompt in found if name in (prompt.split, f"{prompt.split}/{prompt.stratum}"))
+            part = [prompt for prompt in found if name in (prompt.split, f"{prompt.split}/{prompt.stratum}")]
             if not part:
                 raise BadInput(
                     words(
@@ -117,7 +118,7 @@ class Job:
                         fr="Les parties s'appellent train, validation, heldout, ou heldout/STRATE.",
                     ),
                 )
-            chosen -= set(part[most:])
+            chosen -= set(_by_turns(part)[most:])
         return [prompt for prompt in found if prompt.id in chosen]
 
     @property
@@ -148,3 +149,13 @@ class Job:
     def name(self) -> str:
         """Name of the run's folder: the recipe's name and what decides its result."""
         return f"{self.recipe.recipe.name}-{digest_json([self.recipe.digest, self.files])[7:19]}"
+
+
+def _by_turns(prompts: list[Prompt]) -> list[str]:
+    """Ids in the order in which prompts are taken: the first of each form, the second of each, …, each turn by id."""
+    turns: Counter[str] = Counter()
+    places: list[tuple[int, str]] = []
+    for prompt in sorted(prompts, key=lambda prompt: prompt.id):
+        places.append((turns[prompt.form], prompt.id))
+        turns[prompt.form] += 1
+    return [name for _, name in sorted(places)]

@@ -42,13 +42,17 @@ class _Work:
     samples: int
     sampling: Sampling
 
+    def sampling_for(self, prompt: Prompt) -> Sampling:
+        """How a prompt is answered: those that measure the teacher show what it says first, not what it might say."""
+        return self.sampling if prompt.split == "train" else self.sampling.model_copy(update={"temperature": 0.0})
+
     def asks(self) -> Iterator[tuple[str, Ask]]:
         """Every answer in the order of the prompts; two prompts with the same words share a request."""
-        teacher, sampling = self.header["teacher"], self.header["sampling"]
-        common = {"teacher": digest_json(teacher), "sampling": sampling}
+        teacher = digest_json(self.header["teacher"])
         for prompt in self.prompts:
             messages = [message.model_dump() for message in prompt.messages]
-            for index in range(self.samples):
+            common = {"teacher": teacher, "sampling": self.sampling_for(prompt).model_dump()}
+            for index in range(self.samples if prompt.split == "train" else 1):
                 seed = seed_of(self.sampling.seed, prompt, index)
                 digest = digest_json({**common, "messages": messages, "index": index})
                 yield digest, Ask(prompt, index, seed)
@@ -111,13 +115,16 @@ def _fill(teacher: Teacher, work: _Work, journal: Journal, purse: Purse, progres
     progress.advance(len(kept))
     while missing:
         before = len(missing)
-        _ask_some(teacher, work, missing, journal, purse, progress)
+        for sampling in dict.fromkeys(work.sampling_for(ask.prompt) for ask in missing.values()):
+            alike = {digest: ask for digest, ask in missing.items() if work.sampling_for(ask.prompt) == sampling}
+            _ask_some(teacher, sampling, alike, journal, purse, progress)
+            missing = {digest: ask for digest, ask in missing.items() if digest not in journal.answers}
         if len(missing) == before:
             raise purse.refusal(len(wanted) - len(missing), len(wanted))
 
 
 def _ask_some(
-    teacher: Teacher, work: _Work, missing: dict[str, Ask], journal: Journal, purse: Purse, progress: Progress
+    teacher: Teacher, sampling: Sampling, missing: dict[str, Ask], journal: Journal, purse: Purse, progress: Progress
 ) -> None:
     """Ask until nothing is missing or the purse says stop; what was answered is missing no more."""
     flying: dict[tuple[str, int], tuple[str, int]] = {}
@@ -126,14 +133,14 @@ def _ask_some(
     def affordable() -> Iterator[Ask]:
         for digest, ask in list(missing.items()):
             prompt_tokens = teacher.most_prompt_tokens(ask.prompt) if purse.capped else 0
-            receipt = purse.reserve(Tokens(prompt_tokens, work.sampling.max_tokens))
+            receipt = purse.reserve(Tokens(prompt_tokens, sampling.max_tokens))
             if receipt is None:
                 return
             flying[ask.prompt.id, ask.index] = digest, receipt
             yield ask
 
     tokens, began = 0, time.monotonic()
-    for sample in teacher.sample(affordable(), work.sampling):
+    for sample in teacher.sample(affordable(), sampling):
         digest, receipt = flying.pop((sample.prompt_id, sample.index))
         purse.settle(receipt, _tokens(sample), sample.seconds)
         journal.witness(teacher.witness())

@@ -51,13 +51,13 @@ class DenseScorer(Scorer):
         self._model, self._tokenizer, self._weights = model, tokenizer, weights
         self._temperature = temperature
         self._head = Head.of(model, len(tokenizer))
-        self._rows = max(1, CELLS // int(self._head.weight_VH.shape[0]))
+        self._rows = max(1, CELLS // self._head.vocabulary)
 
     def identity(self) -> dict[str, Any]:
         """See ``Scorer``."""
         return {
             "weights": self._weights,
-            "arithmetic": str(self._model.dtype).removeprefix("torch."),
+            "arithmetic": "int8" if self._head.rounded_VH else str(self._model.dtype).removeprefix("torch."),
             "engine": {"name": "transformers", "version": version("transformers"), "torch": version("torch")},
             "temperature": self._temperature,
         }

@@ -58,6 +58,7 @@ def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instruct
             instructions=instructions,
             slots=section.slots,
             context=section.context,
+            arithmetic=section.arithmetic,
         )
     if section.kind == "endpoint":
         return EndpointTeacher(

@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+from cornue.models import memory
+
 DType = Literal["float32", "bfloat16"]
 SHAPE = (1536, 768, 2048)
 SECONDS = 0.25
@@ -40,6 +42,7 @@ class Arithmetic:
 
 def measure_arithmetic(device: torch.device | str = "cpu") -> Arithmetic:
     """Time matrix products in fp32 and bf16 for about half a second in all, on all threads that torch uses."""
+    memory.keep()
     rates: dict[DType, float] = {"float32": _rate(torch.float32, device), "bfloat16": _rate(torch.bfloat16, device)}
     best: DType = "bfloat16" if rates["bfloat16"] > rates["float32"] else "float32"
     return Arithmetic(threads=torch.get_num_threads(), rates=rates, dtype=best)

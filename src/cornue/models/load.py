@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.logging import disable_progress_bar
 
+from cornue.models import memory
 from cornue.models.families import name_from_gguf, rows_from_gguf, settings_from_gguf
 from cornue.models.gguf_file import GgufFile, GgufTensor, read_gguf
 from cornue.models.tokenizer import tokenizer_from_gguf
@@ -37,6 +38,7 @@ def load_model(path: Path, *, dtype: torch.dtype = torch.float32, tie: bool = Fa
     Raises:
         BadInput: there is no model, it is of an unknown kind, or its weights are not safetensors.
     """
+    memory.keep()
     # Progress is shown by whoever called; a bar of transformers' own would run through it.
     disable_progress_bar()
     if is_gguf(path):

@@ -120,7 +120,7 @@ def generate(
     head, body = Head.of(model), model.get_decoder()
     prefix = _shared(prompts)
     longest = max(map(len, prompts)) - len(prefix) + max_tokens
-    like = head.weight_VH[:0]
+    like = body.get_input_embeddings().weight[:0]
     one = _Cache(body.config, 1, longest, like)
     slots = max(1, min(slots, len(prompts), cache_bytes // (2 * one.keys.nbytes)))
     cache = _Cache(body.config, slots, longest, like)

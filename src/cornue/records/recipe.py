@@ -54,8 +54,8 @@ class Sources(Section):
     columns: dict[Literal["question", "answer", "split", "stratum", "form"], str] = {}
     """Which columns of that file hold what (``question = "texte"``), where their names are not the usual ones."""
     take: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """Most prompts taken of a split or of a stratum of it (``train = 900``, ``"heldout/free" = 145``), by order of id,
-    which has nothing to do with their content; what is not named is taken whole."""
+    """Most prompts taken of a split or of a stratum of it (``train = 900``, ``"heldout/free" = 145``): one of each form
+    in turn, by order of id, which has nothing to do with their content; what is not named is taken whole."""
     table: str = ""
     """Register from which answers are read (SQLite or CSV, also compressed), relative to the recipe."""
     licence: str = "unknown"
@@ -94,6 +94,9 @@ class Teacher(Model):
     """Requests in flight at once. One slot gives the same bytes again; several are faster."""
     context: int = 2048
     """Context window per request, in tokens."""
+    arithmetic: Literal["float32", "int8"] = "float32"
+    """How kind ``transformers`` multiplies: ``int8`` rounds to 8-bit integers, which some processors multiply four times
+    faster; the teacher's answers change a little, and its identity says so."""
     licence_reason: str = ""
     """Why this teacher may be used where its licence says no or is not known; goes on the record."""
 
@@ -119,9 +122,9 @@ class Capture(Section):
     digest: str = ""
     """Manifest digest that the capture named by ``use`` must have."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Answers per prompt."""
+    """Answers per training prompt; prompts that measure, of validation and held-out, are answered once."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
-    """0 is greedy."""
+    """Of answers to training prompts, 0 is greedy; prompts that measure are always answered greedily."""
     max_tokens: Annotated[int, Field(ge=1)] = 256
     """Longest answer, in tokens; longer ones are cut and marked so."""
     distributions: Literal["none", "sampled", "top"] = "none"

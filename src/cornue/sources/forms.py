@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cornue.records.errors import BadInput
+from cornue.records.samples import Split
 from cornue.records.words import words
 from cornue.sources.french import Place, commune, places, region
 
@@ -46,7 +47,7 @@ class Form(_Part):
     sql: str = Field(default="", description="The true query, with the same slots; empty for forms that decline.")
     declines: bool = Field(default=False, description="The register cannot answer: saying so is right.")
     ordered: bool = Field(default=False, description="The question asks for an order.")
-    heldout: bool = Field(default=False, description="Held out whole: never trained on nor looked at.")
+    split: Split = Field(default="train", description="Where all of its questions belong; only train is learnt from.")
     homonyms: bool = Field(default=False, description="Its communes share their name with others.")
     zero: bool = Field(default=False, description="0 is a sensible answer.")
 
