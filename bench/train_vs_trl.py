@@ -1,9 +1,10 @@
 """Training by distillation, ours against TRL's: tokens a second, peak memory, and what the students have learnt.
 
 Same teacher, student, texts, order, batch, schedule and arithmetic type; one process per measurement, sides in turn,
-another draw of texts in each round. TRL's ``GKDTrainer`` (offline, forward KL) stands against ours with cached targets
-and with a live teacher, its ``DistillationTrainer`` against our ``on_policy_kd``. Only real tokens count. Measurements
-are kept by commit, so a run with ``--minutes`` ends early with exit code 75 and the next one goes on.
+another draw of texts in each round. TRL's ``GKDTrainer`` (offline, forward KL) stands against ours with cached targets,
+with a live teacher, and with one rounded to 8-bit integers; its ``DistillationTrainer`` against our ``on_policy_kd``.
+Only real tokens count. Measurements are kept by commit, so a run with ``--minutes`` ends early with exit code 75 and
+the next one goes on.
 
 TRL is no dependency: ``pip install --no-deps -r bench/train_vs_trl.txt`` into any environment that sees this one's
 packages, and name its Python with ``--python`` or in PEER_PYTHON. Then ``make bench-train-vs-trl``.
@@ -28,8 +29,8 @@ from kept import Kept, run
 NAME = "bench-train-vs-trl"
 PACKAGES = ("trl", "accelerate", "transformers", "torch")
 HERE = Path(__file__).resolve().parent
-OFFLINE = ("gkd", "cached", "live")
-PEER_OF = {"cached": "gkd", "live": "gkd", "gkd_default": "gkd", "on_policy": "distillation"}
+OFFLINE = ("gkd", "cached", "live", "live_int8")
+PEER_OF = {"cached": "gkd", "live": "gkd", "live_int8": "gkd", "gkd_default": "gkd", "on_policy": "distillation"}
 THEIRS = ("gkd", "gkd_default", "distillation")
 WARMUP = 1
 # The 97.5 % points of Student's t by degrees of freedom.
@@ -63,7 +64,8 @@ def wanted(pairs: int) -> Iterator[tuple[str, str, int]]:
     """Every measurement: set, side, round. Who goes first changes from round to round."""
     for seed in range(1, pairs + 1):
         for name in ("communes", "long", "equal"):
-            sides = OFFLINE[seed % 3 :] + OFFLINE[: seed % 3]
+            turn = seed % len(OFFLINE)
+            sides = OFFLINE[turn:] + OFFLINE[:turn]
             yield from ((name, side, seed) for side in sides)
         sides = ("on_policy", "distillation")
         yield from (("communes", side, seed) for side in (sides if seed % 2 else sides[::-1]))
@@ -159,7 +161,7 @@ def bars_of(speed: dict[str, Any], learnt: dict[str, Any]) -> list[dict[str, Any
 
 def place(key: tuple[str, str, int]) -> tuple[int, int]:
     """The order of the tables."""
-    sides = ("gkd", "gkd_default", "cached", "live", "distillation", "on_policy")
+    sides = ("gkd", "gkd_default", "cached", "live", "live_int8", "distillation", "on_policy")
     return ("communes", "long", "equal").index(key[0]), sides.index(key[1])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import trl_materials as materials
+from cornue.models import int8
 from cornue.models.student import Student
 from cornue.records.progress import Silent
 from cornue.records.recipe import LogitKd as LogitKdStage
@@ -83,13 +84,15 @@ def offline(
     settings: Settings,
     seed: int,
 ) -> tuple[LogitKdStage, LogitKd]:
-    """Forward KL on given texts, to what a capture holds or to a live teacher."""
-    live = side == "live"
+    """Forward KL on given texts, to what a capture holds, to a live teacher, or to one rounded to 8-bit integers."""
+    live = side != "cached"
     stage = LogitKdStage(method="logit_kd", live=live, batch_tokens=4096, **schedule(len(batches)))
     offered = Materials(
         distributions=None if live else CapturedDistributions(materials.open_taken(place / "capture")),
         teacher=materials.open_model(folder / "teacher") if live else None,
     )
+    if offered.teacher and side == "live_int8":
+        int8.freeze(offered.teacher.model)
     method = LogitKd(stage, student, examples, (), offered, settings, seed)
     if method.without:
         raise RuntimeError(f"{method.without} texts have no distributions")

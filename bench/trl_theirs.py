@@ -18,8 +18,9 @@ from typing import Any
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
+import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DistillationConfig, DistillationTrainer
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
@@ -62,7 +63,7 @@ def main(side: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train the student; returns seconds, tokens, peak of memory and divergence."""
     texts = materials.SETS[name]
     place, batches, watch = folder / name, texts.batches(seed), Watch()
-    teacher, student = (materials.open_model(folder / who) for who in ("teacher", "student"))
+    teacher, student = (plain(folder / who) for who in ("teacher", "student"))
     examples = materials.read(place, materials.TRAIN)
     chosen = [examples[one] for batch in batches for one in batch]
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,6 +85,12 @@ def main(side: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         "peak": peak,
         "divergence": materials.divergence(trainer.model, folder, materials.read(place, materials.HELD_OUT)),
     }
+
+
+def plain(folder: Path) -> Student:
+    """A model as transformers loads it: nothing of ours is at work in this process but the data and the ruler."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return Student(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
 
 def shared(scratch: str, batch: int, steps: int, seed: int, *, checkpointing: bool) -> dict[str, Any]:
