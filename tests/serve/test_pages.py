@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cornue.seal.runs import RunFolder
 from cornue.serve.curves import curve
 from cornue.serve.fake import FakeEngine
 from cornue.serve.keys import Keys
@@ -137,6 +138,18 @@ async def test_runs_show_their_curves(service: Open, tmp_path: Path) -> None:
         assert "<polyline" in page and "loss" in page
         for bad in ("/runs/..%2f..", "/runs/none"):
             assert (await client.get(bad)).status_code == 404
+
+
+async def test_a_run_is_running_only_while_a_process_holds_it(service: Open, tmp_path: Path) -> None:
+    held = RunFolder(tmp_path / "runs" / "communes-1")
+    async with service(FakeEngine(), runs=tmp_path / "runs") as client:
+        assert ">running<" in (await client.get("/runs?lang=en")).text
+        held.close()
+        assert ">stopped" in (await client.get("/runs?lang=en")).text
+        done = tmp_path / "runs" / "communes-1" / "6-pack"
+        done.mkdir()
+        (done / "manifest.json").write_text("{}")
+        assert ">finished<" in (await client.get("/runs?lang=en")).text
 
 
 def test_a_curve_says_its_values_in_words() -> None:

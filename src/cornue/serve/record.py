@@ -87,7 +87,7 @@ class Record:
     async def runs(self, request: Request) -> Response:
         """``GET /runs``."""
         self.pages.door.who(request)
-        found = [(folder.name, (folder / "6-pack" / "manifest.json").is_file()) for folder in self._folders()]
+        found = [(folder.name, state_of(folder), steps_of(folder)) for folder in self._folders()]
         return self.pages.show(request, "runs.html", found=found)
 
     async def run(self, request: Request) -> Response:
@@ -109,6 +109,29 @@ class Record:
             return []
         folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
         return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def state_of(folder: Path) -> str:
+    """Whether a run is finished, goes on at this moment, or was stopped."""
+    if (folder / "6-pack" / "manifest.json").is_file():
+        return "finished"
+    return "running" if is_held(folder / "lock") else "stopped_run"
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock on a file; read from the system's list, so that nobody is shut out meanwhile."""
+    try:
+        number = lock.stat().st_ino
+        listed = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return any(part.rpartition(":")[2] == str(number) for line in listed.splitlines() for part in line.split()[5:6])
+
+
+def steps_of(folder: Path) -> list[str]:
+    """The steps that a run has finished, in order."""
+    done = [path.parent.name.partition("-")[2] for path in sorted(folder.glob("[1-6]-*/manifest.json"))]
+    return [step for step in done if step in STEPS]
 
 
 def read_ledger(path: Path) -> list[Entry]:

@@ -192,6 +192,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "no_runs": ("There are no runs here.", "Il n'y a pas d'entraînement ici."),
     "running": ("running", "en cours"),
+    "stopped_run": ("stopped; it goes on when it is run again", "arrêté ; reprend quand on le relance"),
     "finished": ("finished", "terminé"),
     "step": ("step", "pas"),
     "last_value": ("last", "dernier"),
