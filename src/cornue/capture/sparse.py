@@ -92,7 +92,8 @@ class DenseScorer(Scorer):
         for place, hidden_LH in self._hidden(texts):
             for first in range(0, len(hidden_LH), self._rows):
                 part = slice(first, min(first + self._rows, len(hidden_LH)))
-                yield place, part, torch.softmax(self.logits(hidden_LH[part]), dim=-1)
+                logits_RV = self.logits(hidden_LH[part])
+                yield place, part, torch.softmax(logits_RV, dim=-1, out=logits_RV)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
@@ -159,9 +160,10 @@ def uniforms(seed: int, count: int) -> NDArray[np.float64]:
 
 
 def reduce_rows(logits_RV: Tensor, shape: Shape, uniforms_R: NDArray[np.float64]) -> Rows:
-    """Logits reduced to the form that is wanted."""
+    """Logits reduced to the form that is wanted; they are overwritten."""
     if shape.form == "sampled":
-        return draw(torch.softmax(logits_RV, dim=-1), shape.width, uniforms_R)
+        # A second matrix of this size would cost more time in fresh memory than the softmax itself.
+        return draw(torch.softmax(logits_RV, dim=-1, out=logits_RV), shape.width, uniforms_R)
     return top(logits_RV, shape.width)
 
 
