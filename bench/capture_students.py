@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import results
-from capture import CHOSEN, MODELS, MODELS_FOLDER, open_model
+from capture import CHOSEN, MODELS, MODELS_FOLDER, WORK, once, open_model
 from cornue.capture.packing import Shape, Targets, targets_of
 from cornue.capture.sparse import draw, uniforms
 from cornue.models.packed import hidden_states, pack
@@ -45,25 +44,37 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--trial", action="store_true", help="print only")
     options = parser.parse_args()
-    scorer, texts, model = open_model(options.model, options.tokens)
-    vocabulary = len(scorer.tokens)
-    with tempfile.TemporaryDirectory() as folder:
-        # Whole distributions do not fit into memory.
-        rows = sum(len(text.completion) for text in texts)
-        store = np.memmap(Path(folder, "whole"), np.float16, "w+", shape=(rows, vocabulary))
-        starts = np.concatenate([[0], np.cumsum([len(text.completion) for text in texts])])
-        for place, part, p_RV in scorer.whole(texts):
-            store[starts[place] + part.start : starts[place] + part.stop] = p_RV[:, :vocabulary]
-        del model, scorer
-        cut = int(len(texts) * (1 - HELD_OUT))
-        lessons = Lessons([(*text.prompt, *text.completion[:-1]) for text in texts], starts, store)
-        losses = {
-            (form, seed): learn(lessons, range(cut), range(cut, len(texts)), form, seed, options.epochs)
-            for seed in SEEDS
-            for form in FORMS
-        }
+    name = f"students-{options.model.stem}-{options.tokens}"
+    ids = once(name, lambda: teach(options.model, options.tokens, WORK / f"{name}.whole"))
+    starts = np.concatenate([[0], np.cumsum([len(completion) for _, completion in ids["texts"]])])
+    rows, vocabulary = int(starts[-1]), ids["vocabulary"]
+    store = np.memmap(WORK / f"{name}.whole", np.float16, "r", shape=(rows, vocabulary))
+    lessons = Lessons([(*prompt, *completion[:-1]) for prompt, completion in ids["texts"]], starts, store)
+    cut = int(len(ids["texts"]) * (1 - HELD_OUT))
+    parts = range(cut), range(cut, len(ids["texts"]))
+    losses = {
+        (form, seed): once(
+            f"{name}-{options.epochs}-{form}-{seed}",
+            lambda form=form, seed=seed: learn(lessons, *parts, form, seed, options.epochs),
+        )
+        for seed in SEEDS
+        for form in FORMS
+    }
     report(losses, rows, vocabulary, options)
     return 0
+
+
+def teach(path: Path, tokens: int, store: Path) -> dict[str, Any]:
+    """Let the teacher write texts, and put its whole distributions at every token on the disk, where they fit."""
+    scorer, texts, _ = open_model(path, tokens)
+    rows, vocabulary = sum(len(text.completion) for text in texts), len(scorer.tokens)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    whole_RV = np.memmap(store, np.float16, "w+", shape=(rows, vocabulary))
+    starts = np.concatenate([[0], np.cumsum([len(text.completion) for text in texts])])
+    for place, part, p_RV in scorer.whole(texts):
+        whole_RV[starts[place] + part.start : starts[place] + part.stop] = p_RV[:, :vocabulary]
+    whole_RV.flush()
+    return {"vocabulary": vocabulary, "texts": [[text.prompt, text.completion] for text in texts]}
 
 
 class Lessons:
