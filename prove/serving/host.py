@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
+from collections import deque
 from pathlib import Path
 
 import uvicorn
@@ -65,7 +66,7 @@ def main() -> None:
         offer = Offer("proof", "Les communes", "fr", "Répondre.", "Rien d'autre.", "a@b.example", examples=examples)
         offer = Offer(**{**offer.__dict__, "table": Register.open(table)})
         port = free_port()
-        engine = FakeEngine(speak=speak, think=options.think, pause=options.pause)
+        engine = FakeEngine(speak=speak, think=options.think, pause=options.pause, asked=deque(maxlen=1))
         run = threading.Thread(
             target=lambda: uvicorn.run(engine.app(), port=port, log_level="error", ws="none"), daemon=True
         )

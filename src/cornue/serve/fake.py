@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableSequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class FakeEngine:
     pause: float = 0.0
     cut_after: int = 0
     refuse: tuple[int, dict[str, Any]] | None = None
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    asked: MutableSequence[dict[str, Any]] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     abandoned: int = 0

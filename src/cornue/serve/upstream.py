@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Literal, Protocol
 import httpx
 
 from cornue.models.engine import Engine
-from cornue.records.errors import CornueError
+from cornue.records.errors import CheckFailed, CornueError
 
 State = Literal["starting", "ready", "restarting", "down"]
 LOOK_SECONDS = 0.2
@@ -52,7 +53,7 @@ class Upstream(Protocol):
 
 
 class OwnEngine:
-    """llama.cpp in a child process."""
+    """llama.cpp in a child process, on a file that has been checked: an altered one is not loaded after a crash."""
 
     model = "engine"
     makes_calls = False
@@ -61,6 +62,7 @@ class OwnEngine:
         self.engine = engine
         self.state: State = "starting"
         self.client = httpx.AsyncClient()
+        self.checked = _stamp(engine)
         self.takes_tools = False
         self.restarts = 0
 
@@ -77,11 +79,14 @@ class OwnEngine:
             if self.state == "ready" and await asyncio.to_thread(self.engine.alive):
                 pause = 0.0
                 continue
-            self.state = "restarting"
+            self.state = "down" if pause else "restarting"
             down()
+            await asyncio.sleep(pause)
+            self.state = "restarting"
             self.restarts += 1
             try:
-                await asyncio.sleep(pause)
+                if _stamp(self.engine) != self.checked:
+                    raise CheckFailed("The model file has changed since it was checked.", "Start the service again.")
                 await asyncio.to_thread(self.engine.restart)
                 await self._connect()
             except CornueError:
@@ -187,6 +192,15 @@ async def cancel(task: asyncio.Task[Any] | Awaitable[Any]) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _stamp(engine: Engine) -> tuple[int, int, int]:
+    """What changes when somebody writes to the model file or puts another in its place; zeros where there is none."""
+    try:
+        found = os.stat(engine.path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _client(address: str, key: str) -> httpx.AsyncClient:
