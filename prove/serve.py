@@ -1,4 +1,4 @@
-"""Proves the service: browser, overload, kills, guesses at another's prompt, fuzzing, altered models.
+"""Proves the service: cold start, altered models, fuzzing, clients, database, browser, kills, guesses, overload.
 
 ``make prove-serve`` runs all of it; ``--only kills`` one part, ``--short`` a trial of each that writes no result. Each
 part keeps its figures under ``.cache/``, so parts that were run at different times are joined in one result. What needs
@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from serving import browser, clients, fuzz, guesses, kills, mutants, overload, start
+from serving import browser, clients, fuzz, guesses, kills, mutants, overload, postgres, start
 
 import results
 
-PARTS = ("start", "mutants", "fuzz", "clients", "browser", "kills", "guesses", "overload")
+PARTS = ("start", "mutants", "fuzz", "clients", "postgres", "browser", "kills", "guesses", "overload")
 SHORT = {"minutes": 0.5, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
 LONG = {"minutes": 10.0, "kills": 20, "guesses": 10_000, "examples": 200, "mutants": 1_000}
 Result = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -83,6 +83,8 @@ def run(part: str, work: Path, options: argparse.Namespace, size: dict[str, Any]
         return fuzz.prove(work, gguf, size["examples"])
     if part == "clients":
         return clients.prove(work, gguf)
+    if part == "postgres":
+        return postgres.prove(work)
     if part == "browser":
         return browser.prove(work)
     if part == "kills":
