@@ -46,14 +46,14 @@ def main() -> int:
     unseen = sorted((prompt for prompt in prompts if prompt.stratum == "unseen"), key=lambda prompt: prompt.id)
     chosen = unseen[: options.questions]
     register = job.register
-    verifier = make_verifier(job.recipe.verify, job.base, register)
+    verifier = make_verifier(job.recipe.verify, job.base, register, linked=True)
     schema = register.schema if register else ""
     instructions = read_instructions(job.file(job.recipe.teacher.instructions), schema)
     teacher_file = results.ROOT / ".cache" / "models" / TEACHER
     found: dict[str, list[bool]] = {"student": [], "teacher": []}
     spent = {"student": 0.0, "teacher": 0.0}
     tokens = {"student": 0, "teacher": 0}
-    with Engine(pack.served_file, slots=1, context=1024) as student, Engine(teacher_file, context=1280) as teacher:
+    with Engine(pack.served_file, slots=1, context=1024) as student, Engine(teacher_file, context=job.recipe.teacher.context) as teacher:
         warm = teacher.render(instructed(chosen[0], instructions))
         teacher.complete(warm, max_tokens=1)
         student.complete(student.render([{"role": "user", "content": "?"}]), max_tokens=1)

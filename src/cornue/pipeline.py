@@ -232,7 +232,7 @@ class _Journey:
         student = self.folder.place("train") / "student"
         exam = Exam(prompts, teacher, self._examples("train"), student, self.job.student_start)
         journal = place / "journal"
-        results = run_evaluate(self.recipe, exam, self._verifier(), place, journal, self.sitting)
+        results = run_evaluate(self.recipe, exam, self._verifier(linked=True), place, journal, self.sitting)
         shutil.rmtree(journal, ignore_errors=True)
         return {"results": results["answerers"], "agreement": results["agreement"]}
 
@@ -276,10 +276,10 @@ class _Journey:
     def _examples(self, split: str) -> list[Example]:
         return list(read_records(self.folder.place("curate") / f"{split}.parquet", Example))
 
-    def _verifier(self) -> Any:
+    def _verifier(self, linked: bool = False) -> Any:
         from cornue.verify.run import make_verifier
 
-        return make_verifier(self.recipe.verify, self.job.base, self.job.register)
+        return make_verifier(self.recipe.verify, self.job.base, self.job.register, linked=linked)
 
     def _table(self) -> dict[str, str]:
         return {"table": self.job.register.digest} if self.job.register else {}

@@ -23,6 +23,7 @@ class Parrot(Teacher):
 
     def __init__(self, breaks_after: int = 10**9, name: str = "parrot") -> None:
         self.asked: list[Ask] = []
+        self.heat: dict[str, float] = {}
         self.breaks_after = breaks_after
         self.name = name
 
@@ -34,6 +35,7 @@ class Parrot(Teacher):
             if len(self.asked) == self.breaks_after:
                 raise OutsideFailure("The parrot flew away.", boundary="engine")
             self.asked.append(ask)
+            self.heat[ask.prompt.id] = sampling.temperature
             text = f"{ask.prompt.messages[-1].content} {ask.index}"
             yield Sample(prompt_id=ask.prompt.id, index=ask.index, text=text, completion_tokens=2)
 
@@ -59,6 +61,21 @@ def test_a_capture_holds_every_answer_in_the_order_of_the_prompts(tmp_path: Path
     assert list(capture.prompts()) == PROMPTS
     assert capture.counts["samples"] == 40
     assert not (tmp_path / PARTIAL).exists()
+
+
+def test_prompts_that_measure_are_answered_once_and_greedily(tmp_path: Path) -> None:
+    prompts = [question(f"{split} {number}", split=split) for split in ("train", "heldout") for number in range(3)]
+    teacher = Parrot()
+    capture = run_capture(teacher, prompts, Capture(samples=2, temperature=0.7), tmp_path / "1-capture")
+    assert [teacher.heat[prompt.id] for prompt in prompts] == [0.7] * 3 + [0.0] * 3
+    assert len(capture.samples()) == 3 * 2 + 3
+
+
+def test_measured_answers_do_not_depend_on_how_training_answers_are_drawn(tmp_path: Path) -> None:
+    prompts = [question("measured", split="heldout")]
+    greedy = run_capture(Parrot(), prompts, Capture(), tmp_path / "greedy")
+    drawn = run_capture(Parrot(), prompts, Capture(samples=3, temperature=1.0), tmp_path / "drawn")
+    assert greedy.about["answers"] == drawn.about["answers"]
 
 
 def test_after_a_break_only_the_missing_answers_are_asked(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def quantise(rows: Tensor) -> Rounded:
 
 def multiply(left: Rounded, right: Rounded) -> Tensor:
     """left · rightᵀ in fp32; the sums themselves are exact."""
-    sums = cast(Tensor, torch._int_mm(left.integers, right.integers.t()))
+    sums = torch._int_mm(left.integers, right.integers.t())
     return sums.float().mul_(left.scales).mul_(right.scales.t())
 
 

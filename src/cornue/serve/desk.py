@@ -294,7 +294,7 @@ class Desk:
     async def _look_up(self, job: Job, text: str) -> Lookup | None:
         if self.offer.table is None or job.order.register == "off":
             return None
-        return await asyncio.to_thread(look_up, self.offer.table, text)
+        return await asyncio.to_thread(look_up, self.offer.table, text, job.order.question)
 
     def _intent(self, order: Order) -> dict[str, Any]:
         sampling = {k: order.body[k] for k in ("temperature", "top_p", "seed", "max_tokens") if k in order.body}

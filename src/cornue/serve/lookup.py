@@ -1,7 +1,7 @@
 """Answers that come from the register: the student's query is run read-only, and the rows stand beside its words.
 
 The figures come from the table, never from the weights. A query that fails is told as such; nothing is made up in its
-place. It does not judge whether the query was the right one: that is why the query is always shown.
+place. Misspelt names are put right where the question spells them. It does not judge whether the query was the right one: that is why the query is always shown.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cornue.sources.linking import link
 from cornue.sources.register import QueryError, Register
 from cornue.verify.sql import find_query
 
@@ -57,11 +58,15 @@ class Lookup:
         return "\n".join(lines)
 
 
-def look_up(table: Register, text: str) -> Lookup | None:
-    """What the register says to the query in a text; None if there is no query in it."""
+def look_up(table: Register, text: str, question: str) -> Lookup | None:
+    """What the register says to the query in an answer to a question; None if there is no query in it.
+
+    The query shown is the one that was run, with misspelt names put right.
+    """
     query = find_query(text)
     if query is None:
         return None
+    query = link(query, question, table)
     try:
         found = table.query(query, seconds=SECONDS, rows=ROWS)
     except QueryError as error:

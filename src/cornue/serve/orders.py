@@ -138,6 +138,15 @@ class Order:
     prompt_guess: int
     """Tokens of the question, guessed from its length; for quotas only."""
 
+    @property
+    def question(self) -> str:
+        """What the person asked last."""
+        asked = [turn["content"] for turn in self.body.get("messages", ()) if turn["role"] == "user"]
+        last = asked[-1] if asked else self.body.get("prompt", "")
+        if isinstance(last, str):
+            return last
+        return " ".join(part["text"] for part in last or () if isinstance(part, dict))
+
 
 def read_order(data: bytes, chat: bool, model: str, longest: int, context: int) -> Order:
     """A request from its JSON.

@@ -152,7 +152,7 @@ class Pages:
         drawn: list[tuple[str, AnswerView]] = []
         for place, turn in enumerate(turns):
             last = end if place == len(turns) - 1 else None
-            lookup = last.lookup if last else self._look_up_again(turn["a"])
+            lookup = last.lookup if last else self._look_up_again(turn["a"], turn["q"])
             receipt, reasoning = (last.receipt, last.reasoning) if last else (None, "")
             drawn.append((turn["q"], view_answer(words, turn["a"], reasoning, lookup, receipt, turn["r"])))
         history = json.dumps(turns[-TURNS:], ensure_ascii=False)
@@ -219,8 +219,8 @@ class Pages:
             value["temperature"] = 0
         return order_from(value, True, self.offer.name, self.settings.max_tokens, self.settings.context)
 
-    def _look_up_again(self, text: str) -> Any:
-        return look_up(self.offer.table, text) if self.offer.table is not None else None
+    def _look_up_again(self, text: str, question: str) -> Any:
+        return look_up(self.offer.table, text, question) if self.offer.table is not None else None
 
     async def receipt(self, request: Request) -> Response:
         """``/receipt/ID``: a receipt for people; whoever holds its address may see it."""

@@ -53,7 +53,7 @@ class Terminal:
     def answer(self, question: str, as_json: bool = False) -> None:
         """Ask and show."""
         completion = self.engine.chat([{"role": "user", "content": question}], max_tokens=LONGEST)
-        found = look_up(self.register, completion.text) if self.register else None
+        found = look_up(self.register, completion.text, question) if self.register else None
         if as_json:
             body = {"question": question, "text": completion.text, "model": self.pack.facts.model_digest}
             print(json.dumps(body | ({"register": found.body()} if found else {}), ensure_ascii=False))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cornue.records.digests import canonical_json, digest_bytes, digest_json
 from cornue.records.words import words
-from cornue.sources.folding import compare, like
+from cornue.sources.folding import compare, fold, like
 from cornue.sources.tables import Cell, Table, damaged, quote, read_tables
 
 FUNCTION_NAMES = """
@@ -85,6 +85,7 @@ class Register:
         self.schema = "\n\n".join(_schema(table) for table in tables)
         cells = (cell for table in tables for row in table.rows for cell in row)
         self._texts = {cell for cell in cells if isinstance(cell, str)}
+        self._spellings = {fold(text): text for text in sorted(self._texts, reverse=True)}
         self._tables = frozenset(table.name.lower() for table in tables)
         self._turn = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -127,6 +128,14 @@ class Register:
     def texts(self) -> list[str]:
         """Every different text that stands in a cell, in order."""
         return sorted(self._texts)
+
+    def spelling(self, name: str) -> str | None:
+        """A name as a cell spells it, whatever its accents, case and hyphens; None if no cell holds it."""
+        return self._spellings.get(fold(name))
+
+    def holds(self, name: str) -> bool:
+        """Whether some cell is this name, however it is spelt."""
+        return fold(name) in self._spellings
 
     def close(self) -> None:
         """Gives the memory back."""

@@ -16,6 +16,7 @@ from itertools import permutations
 from typing import Any
 
 from cornue.records.samples import Prompt
+from cornue.sources.linking import link
 from cornue.sources.register import Answer, QueryError, Register
 from cornue.verify.base import Value, Verifier
 
@@ -41,12 +42,17 @@ class SqlVerifier(Verifier):
     """Equal results on a register.
 
     The truth of a prompt is ``{"sql": query, "ordered": bool}`` or ``{"decline": true}``.
+
+    Args:
+        linked: put misspelt names right before a query is run, as the service does. What a student learns from is
+            judged without.
     """
 
     name = "sql"
 
-    def __init__(self, register: Register, seconds: float = 2.0, rows: int = 1000) -> None:
+    def __init__(self, register: Register, seconds: float = 2.0, rows: int = 1000, linked: bool = False) -> None:
         self.register = register
+        self.linked = linked
         self.seconds = seconds
         self.rows = rows
         self._run = lru_cache(maxsize=20_000)(self._query)
@@ -64,7 +70,7 @@ class SqlVerifier(Verifier):
         wanted = self._run(truth["sql"])
         if isinstance(wanted, str):
             return "unknown", f"the true query fails: {wanted}"
-        found = self._run(query)
+        found = self._run(link(query, prompt.messages[-1].content, self.register) if self.linked else query)
         if isinstance(found, str):
             return "wrong", f"the query fails: {found}"
         return compare(wanted, found, bool(truth.get("ordered")))
