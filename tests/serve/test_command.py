@@ -16,6 +16,8 @@ port = 8443
 hosts = ["assistant.example.org"]
 slots = 4
 certificate = "chain.pem"
+contact = "a@b.example"
+examples = ["How many?"]
 [sign_in]
 issuer = "https://login.example.org"
 proxies = ["10.0.0.1"]
@@ -28,6 +30,7 @@ def test_settings_are_read(tmp_path: Path) -> None:
     settings, launch = read_settings(path, tmp_path)
     assert (settings.slots, settings.hosts, settings.data) == (4, ("assistant.example.org",), tmp_path)
     assert (launch.port, launch.certificate) == (8443, Path("chain.pem"))
+    assert (launch.contact, launch.examples) == ("a@b.example", ("How many?",))
     assert settings.sign_in.proxies == {"10.0.0.1"}
 
 

@@ -33,6 +33,10 @@ class Launch:
     """Its private key."""
     table: Path | None = None
     """A register in place of the pack's own."""
+    contact: str = ""
+    """Who answers people, in place of the pack's words: an e-mail address, a telephone number or a web address."""
+    examples: tuple[str, ...] = ()
+    """Questions that the page offers to someone who does not know what to ask."""
     sha256: str = ""
     """The digest that a GGUF file must have."""
     trusted: Path | None = None
@@ -82,6 +86,7 @@ def serve_command(
         raise BadInput("There is nothing to serve.", "Name a pack or a GGUF file, or an address with --upstream.")
     shown = f"{'https' if chosen.https else 'http'}://{launch.host}:{launch.port}/"
     typer.echo(words(en=f"{offer.title or offer.name}: {shown}", fr=f"{offer.title or offer.name} : {shown}"), err=True)
+    offer = replace(offer, contact=launch.contact or offer.contact, examples=launch.examples)
     serve(offer, chosen, engine, launch.host, launch.port, launch.certificate, launch.key)
 
 
