@@ -6,6 +6,7 @@ A new kind of teacher is a file ``teacher_….py`` and a line here.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.capture.teacher_gguf import GgufTeacher
 from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.records import recipe
+from cornue.records.errors import BadInput, CheckFailed
+from cornue.records.words import words
+from cornue.seal.manifest import require_manifest
+
+PACK = "pack:"
 
 
 @contextlib.contextmanager
@@ -42,7 +48,7 @@ def open_teacher(
 def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instructions: str) -> Teacher:
     if section.kind == "gguf":
         return GgufTeacher(
-            base / section.model,
+            weights_of(section, base),
             sha256=section.sha256,
             instructions=instructions,
             slots=section.slots,
@@ -53,7 +59,7 @@ def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instruct
         from cornue.capture.teacher_transformers import TransformersTeacher
 
         return TransformersTeacher(
-            base / section.model,
+            weights_of(section, base),
             sha256=section.sha256,
             instructions=instructions,
             slots=section.slots,
@@ -72,3 +78,28 @@ def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instruct
             top_logprobs=min(capture.width, 20) if capture.distributions == "top" else 0,
         )
     return ReplayTeacher(base / section.model)
+
+
+def weights_of(section: recipe.Teacher, base: Path) -> Path:
+    """The weights that a recipe names; ``pack:FOLDER`` stands for the student of a sealed pack, whole and unaltered.
+
+    Raises:
+        BadInput: there is no such pack, or it does not agree with its manifest.
+    """
+    if not section.model.startswith(PACK):
+        return base / section.model
+    folder = base / section.model.removeprefix(PACK)
+    try:
+        manifest = require_manifest(folder)
+        served = str(json.loads((folder / "pack.json").read_text(encoding="utf-8"))["serve"])
+    except (CheckFailed, OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.message if isinstance(error, CheckFailed) else str(error)
+        raise BadInput(
+            words(
+                en=f"The pack {folder} cannot teach: {reason}.",
+                fr=f"Le paquet {folder} ne peut pas enseigner : {reason}.",
+            ),
+            words(en="Fetch it again, or correct teacher.model.", fr="Récupérez-le, ou corrigez teacher.model."),
+        ) from None
+    listed = {entry.path for entry in manifest.files}
+    return folder / (served if section.kind == "gguf" and served in listed else "student")
