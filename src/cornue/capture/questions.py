@@ -76,7 +76,6 @@ def write_questions(
     *,
     per_passage: int = 3,
     language: Language = "fr",
-    seed: int = 1,
     purse: Purse | None = None,
     progress: Progress | None = None,
 ) -> Questions:
@@ -92,7 +91,7 @@ def write_questions(
     """
     asked = {_wish(passage, per_passage, language): passage for passage in passages}
     section = recipe.Capture(temperature=0.0, max_tokens=TOKENS_PER_QUESTION * per_passage)
-    capture = run_capture(teacher, list(asked), section, folder, seed=seed, purse=purse, progress=progress)
+    capture = run_capture(teacher, list(asked), section, folder, purse=purse, progress=progress)
     by_id = {prompt.id: passage for prompt, passage in asked.items()}
     left_out: Counter[str] = Counter()
     chosen: dict[str, Prompt] = {}
@@ -150,7 +149,6 @@ def questions_for(
             out.with_suffix(".capture"),
             per_passage=per_passage,
             language=whole.recipe.language,
-            seed=whole.recipe.seed,
             purse=purse_of(whole),
             progress=progress,
         )
