@@ -97,3 +97,17 @@ def test_no_body_makes_it_stumble(fields: dict[str, Any], chat: bool) -> None:
 def test_no_bytes_make_it_stumble(data: bytes) -> None:
     with pytest.raises(Refusal):
         read_order(data, True, "m", 100, 500)
+
+
+def test_the_question_is_what_the_person_asked_last() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    parts = [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]
+    last = {"role": "user", "content": parts}
+    strange = {"role": "user", "tool_calls": [call]}
+    found = [read([*asked]), read([*asked, last]), read([*asked, strange])]
+    assert [order.question for order in found] == ["a", "c d", ""]
+
+
+def read(messages: list[dict[str, Any]]) -> Order:
+    return order_from({"model": "student", "messages": messages}, True, "student", 100, 1000)

@@ -1,7 +1,8 @@
 """Answers that come from the register: the student's query is run read-only, and the rows stand beside its words.
 
 The figures come from the table, never from the weights. A query that fails is told as such; nothing is made up in its
-place. Misspelt names are put right where the question spells them. It does not judge whether the query was the right one: that is why the query is always shown.
+place. Names that the student misspelt are put right where the question spells them. It does not judge whether the query
+was the right one: that is why the query is always shown.
 """
 
 from __future__ import annotations

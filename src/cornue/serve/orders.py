@@ -141,7 +141,7 @@ class Order:
     @property
     def question(self) -> str:
         """What the person asked last."""
-        asked = [turn["content"] for turn in self.body.get("messages", ()) if turn["role"] == "user"]
+        asked = [turn.get("content") for turn in self.body.get("messages", ()) if turn["role"] == "user"]
         last = asked[-1] if asked else self.body.get("prompt", "")
         if isinstance(last, str):
             return last
