@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--gguf", type=Path, default=start_model())
     parser.add_argument("--pack", type=Path, default=finished_pack(), help="for the cold start")
     parser.add_argument("--only", choices=PARTS, action="append")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="guesses stop after so long, and go on next time"
+    )
     parser.add_argument("--short", action="store_true", help="a trial: little of everything, no result file")
     options = parser.parse_args()
     size = SHORT if options.short else LONG
@@ -90,7 +94,8 @@ def run(part: str, work: Path, options: argparse.Namespace, size: dict[str, Any]
     if part == "kills":
         return kills.prove(work, gguf, size["kills"])
     if part == "guesses":
-        return guesses.prove(work, gguf, size["guesses"])
+        seen = None if options.short else kept("guesses-seen")
+        return guesses.prove(work, gguf, size["guesses"], options.seconds, seen)
     return overload.prove(work, size["minutes"])
 
 

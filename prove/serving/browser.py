@@ -26,6 +26,7 @@ NARROW = "document.documentElement.scrollWidth <= innerWidth"
 SCREENS = results.ROOT / "build" / "screens"
 SIZES = ((360, 740), (1280, 800))
 FIGURE, TABLE = "Combien de communes ?", "Quelles communes ?"
+PATIENCE = 120_000
 NOTE = "[name=note]"
 Look = Callable[[Any, str], None]
 Step = Callable[[str, object], None]
@@ -62,6 +63,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                     (passed if right else failed).append(f"{tag} {name}")
 
                 context = browser.new_context(viewport=size, color_scheme=scheme, locale="fr-FR", bypass_csp=True)
+                context.set_default_timeout(PATIENCE)
                 page = context.new_page()
                 page.on("request", lambda request: outside.add(request.url) if running.url not in request.url else None)
                 page.on("pageerror", lambda error, tag=tag: failed.append(f"{tag} script: {error}"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -14,40 +17,64 @@ from cornue.serve.keys import Keys
 from cornue.serve.store import SqliteStore
 from serving.world import chat, service
 
+KINDS = ((True, "right"), (False, "wrong"))
+Seen = tuple[bool, float, str]
+"""Whether a guess was right, the seconds that its answer took, the counts that it told."""
 SECRET = "The patient Marguerite Lefebvre has been told of her diagnosis on the ninth of March and has asked for time."
 
 
-def prove(work: Path, gguf: Path, guesses: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Figures and bars."""
+def prove(
+    work: Path, gguf: Path, guesses: int, seconds: float = math.inf, kept: Path | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures and bars.
+
+    Args:
+        seconds: after so long it stops, to be called again.
+        kept: file in which the observations are kept from call to call.
+    """
     data = work / "guesses"
     data.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(data / "serve.sqlite")
     victim, attacker = (Keys(store).create(name)[1] for name in ("victim", "attacker"))
     store.close()
-    times: dict[bool, list[float]] = {True: [], False: []}
-    counts: dict[bool, set[str]] = {True: set(), False: set()}
+    seen: list[Seen] = [tuple(row) for row in json.loads(kept.read_text())] if kept and kept.exists() else []
     order = [bool(number % 2) for number in range(guesses)]
     random.Random(0).shuffle(order)
+    end = time.monotonic() + seconds
     with (
-        service(data, gguf=gguf, slots=2, threads=1, keys_only=1) as running,
+        service(data, gguf=gguf, slots=2, threads=2, keys_only=1) as running,
         httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client,
     ):
-        for place, right in enumerate(order):
+        for place in range(len(seen), guesses):
+            if time.monotonic() > end:
+                break
             if place % 10 == 0:
                 _ask(client, victim, SECRET)
             # Equal length in tokens, so that only the cache could tell the two apart.
             words = SECRET.split(" ")
-            guess = SECRET if right else " ".join(random.Random(place).sample(words, len(words)))
+            guess = SECRET if order[place] else " ".join(random.Random(place).sample(words, len(words)))
             begin = time.perf_counter()
             usage = _ask(client, attacker, guess)
-            times[right].append(time.perf_counter() - begin)
+            spent = time.perf_counter() - begin
             usage = {name: value for name, value in usage.items() if name.endswith("_tokens")}
             usage.pop("prompt_tokens")
             usage.pop("total_tokens")
-            counts[right].add(str(sorted(usage.items())))
+            seen.append((order[place], spent, str(sorted(usage.items()))))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(seen))
+    return _judged(seen, guesses)
+
+
+def _judged(seen: list[Seen], wanted: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    times = {kind: [spent for right, spent, _ in seen if right is kind] for kind in (True, False)}
+    counts = {kind: {text for right, _, text in seen if right is kind} for kind in (True, False)}
     area = auc(times[True], times[False])
-    figures = {"guesses": guesses, "latency AUC": area, "different counts": len(counts[True] ^ counts[False])}
+    figures: dict[str, Any] = {"guesses": len(seen), "latency AUC": area}
+    figures |= {"different counts": len(counts[True] ^ counts[False])}
+    figures |= {f"ms, median, {name} guesses": statistics.median(times[kind]) * 1000 for kind, name in KINDS}
     bars = [
+        results.bar("guesses made", len(seen), wanted),
         results.bar("count fields that differ between right and wrong guesses", figures["different counts"], 0, True),
         results.bar("AUC of the latency, either way", max(area, 1 - area), 0.55, at_most=True),
     ]
