@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from cornue.models.head import Head
 from cornue.models.packed import hidden_states, pack
-from cornue.models.sample import Written, generate
+from cornue.models.sample import Written, draw, generate
 
 
 def model(seed: int = 0) -> Any:
@@ -103,3 +103,19 @@ def test_ids_that_stand_for_no_token_get_no_mass() -> None:
 def test_temperature_without_seeds_is_an_error() -> None:
     with pytest.raises(ValueError, match="seeds"):
         generate(model(), prompts(), stop={1}, max_tokens=3, temperature=1.0)
+
+
+@pytest.mark.parametrize("vocabulary", [7, 256, 1000])
+def test_a_draw_falls_where_the_summed_probabilities_say(vocabulary: int) -> None:
+    source = torch.Generator().manual_seed(vocabulary)
+    probs_SV = torch.randn(64, vocabulary, generator=source).mul(4).softmax(-1)
+    drawn_S = torch.rand(64, generator=source, dtype=torch.float64)
+    reached_SV = probs_SV.double().cumsum(-1)
+    wanted_S = torch.searchsorted(reached_SV, (drawn_S * reached_SV[:, -1])[:, None], right=True)[:, 0]
+    assert torch.equal(draw(probs_SV, drawn_S), wanted_S)
+
+
+def test_no_draw_falls_on_what_has_no_probability() -> None:
+    probs_SV = torch.zeros(3, 600)
+    probs_SV[:, 300] = 1.0
+    assert draw(probs_SV, torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)).tolist() == [300] * 3

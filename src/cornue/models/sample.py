@@ -27,6 +27,7 @@ from cornue.models.packed import hidden_states, pack, use_attention
 
 NAME = "cornue_slots"
 WORTH_SHARING = 64
+DRAWN_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -267,11 +268,26 @@ def _choose(logits_SV: Tensor, slots: Sequence[_Slot], temperature: float) -> tu
     logprobs_SV = torch.log_softmax(logits_SV / temperature if temperature else logits_SV, dim=-1)
     if temperature:
         drawn_S = torch.tensor([slot.draws[len(slot.ids)] for slot in slots], device=logits_SV.device)
-        reached_SV = logprobs_SV.double().exp().cumsum(-1)
-        ids_S = torch.searchsorted(reached_SV, (drawn_S * reached_SV[:, -1])[:, None], right=True)[:, 0]
+        ids_S = draw(logprobs_SV.exp(), drawn_S)
     else:
         ids_S = logprobs_SV.argmax(-1)
     return ids_S.tolist(), logprobs_SV.gather(-1, ids_S[:, None])[:, 0].tolist()
+
+
+def draw(probs_SV: Tensor, drawn_S: Tensor) -> Tensor:
+    """The id (S) that each uniform number in [0, 1) falls on: first which block of ids, then which id of the block.
+
+    Sums are in fp64, but only those of the blocks and of the one block that was hit are ever formed.
+    """
+    rows, vocabulary = probs_SV.shape
+    blocks_SBK = torch.nn.functional.pad(probs_SV, (0, -vocabulary % DRAWN_BLOCK)).view(rows, -1, DRAWN_BLOCK)
+    reached_SB = blocks_SBK.sum(-1, dtype=torch.float64).cumsum(-1)
+    aim_S1 = drawn_S.double()[:, None] * reached_SB[:, -1:]
+    block_S1 = torch.searchsorted(reached_SB, aim_S1, right=True).clamp_(max=reached_SB.shape[1] - 1)
+    hit_SK = blocks_SBK[torch.arange(rows, device=probs_SV.device), block_S1[:, 0]].double()
+    before_S1 = reached_SB.gather(1, block_S1) - hit_SK.sum(-1, keepdim=True)
+    within_S1 = torch.searchsorted(before_S1 + hit_SK.cumsum(-1), aim_S1, right=True).clamp_(max=DRAWN_BLOCK - 1)
+    return (block_S1 * DRAWN_BLOCK + within_S1)[:, 0].clamp_(max=vocabulary - 1)
 
 
 def _close_ranks(cache: _Cache, active: list[_Slot], done: Collection[int]) -> list[_Slot]:
