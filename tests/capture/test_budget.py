@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cornue.capture.ask import run_capture
 from cornue.capture.budget import Purse, Tokens
-from cornue.records.errors import BadInput
-from cornue.records.recipe import Budget
+from cornue.capture.fake_endpoint import FakeEndpoint
+from cornue.capture.store import Journal
+from cornue.capture.teacher_endpoint import EndpointTeacher
+from cornue.records.errors import BadInput, OutsideFailure, Refused
+from cornue.records.recipe import Budget, Capture
+from cornue.records.samples import Message, Prompt, Sample
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,3 +89,47 @@ def test_without_caps_everything_is_allowed() -> None:
     purse = Purse()
     assert not purse.capped
     assert all(purse.reserve(Tokens(10**9, 10**9)) for _ in range(3))
+
+
+def question(number: int) -> Prompt:
+    return Prompt.make((Message(role="user", content=f"question {number}"),))
+
+
+def test_what_was_in_flight_when_a_sitting_was_killed_counts_as_spent(tmp_path: Path) -> None:
+    header = {"teacher": "t"}
+    with Journal(tmp_path / "j", header) as journal:
+        journal.ask("a", Tokens(10, 20))
+        journal.ask("b", Tokens(1, 2))
+        journal.add("a", Sample(prompt_id="p", text="x", prompt_tokens=3), wasted=Tokens(100, 200))
+    with Journal(tmp_path / "j", header) as journal:
+        assert journal.lost == Tokens(101, 202)
+        journal.ask("b", Tokens(1, 2))
+    with Journal(tmp_path / "j", header) as journal:
+        assert journal.lost == Tokens(102, 204)
+        journal.ask("b", Tokens(1, 2))
+        journal.add("b", Sample(prompt_id="q", text="x"))
+    with Journal(tmp_path / "j", header) as journal:
+        assert journal.lost == Tokens(102, 204)
+
+
+def test_a_cap_holds_over_sittings_that_end_in_the_middle(tmp_path: Path) -> None:
+    prompts = [question(number) for number in range(30)]
+    with FakeEndpoint(faults=0.3, kinds=("cut",), changes_after=8) as endpoint:
+        for changes_after in (8, 0):
+            endpoint.changes_after = changes_after
+            teacher = EndpointTeacher(endpoint.url, "pretend-1", pause=0.001, slots=4)
+            purse = Purse(Budget(tokens=1200))
+            with contextlib.suppress(Refused, OutsideFailure):
+                run_capture(teacher, prompts, Capture(max_tokens=20), tmp_path / "1-capture", purse=purse)
+            teacher.close()
+        # Everything that the endpoint could have billed: all that it was asked, at its size.
+        billed = sum(len(str(request["messages"]).split()) + 5 for request in endpoint.asked)
+    assert 0 < billed <= purse.spent.total <= 1200
+
+
+def test_hours_of_earlier_sittings_count() -> None:
+    now = [0.0]
+    purse = Purse(Budget(hours=1), clock=lambda: now[0], hours_before=0.9)
+    assert purse.reserve(Tokens(1, 1)) is not None
+    now[0] = 400
+    assert purse.reserve(Tokens(1, 1)) is None

@@ -110,7 +110,7 @@ def _fill(teacher: Teacher, work: _Work, journal: Journal, purse: Purse, progres
         wanted.setdefault(digest, ask)
     missing = {digest: ask for digest, ask in wanted.items() if digest not in journal.answers}
     kept = [journal.answers[digest] for digest in wanted if digest not in missing]
-    purse.count(sum((_tokens(sample) for sample in kept), Tokens()))
+    purse.count(sum((_tokens(sample) for sample in kept), journal.lost))
     progress.begin("capture", len(wanted))
     progress.advance(len(kept))
     while missing:
@@ -133,9 +133,12 @@ def _ask_some(
     def affordable() -> Iterator[Ask]:
         for digest, ask in list(missing.items()):
             prompt_tokens = teacher.most_prompt_tokens(ask.prompt) if purse.capped else 0
-            receipt = purse.reserve(Tokens(prompt_tokens, sampling.max_tokens))
+            worst = Tokens(prompt_tokens, sampling.max_tokens)
+            receipt = purse.reserve(worst)
             if receipt is None:
                 return
+            if purse.capped:
+                journal.ask(digest, worst)
             flying[ask.prompt.id, ask.index] = digest, receipt
             yield ask
 
@@ -144,7 +147,8 @@ def _ask_some(
         digest, receipt = flying.pop((sample.prompt_id, sample.index))
         purse.settle(receipt, _tokens(sample), sample.seconds)
         journal.witness(teacher.witness())
-        journal.add(digest, sample, _pack(teacher.take_rows(sample.prompt_id, sample.index), sample))
+        rows = _pack(teacher.take_rows(sample.prompt_id, sample.index), sample)
+        journal.add(digest, sample, rows, purse.wasted)
         del missing[digest]
         tokens += sample.completion_tokens
         speed = tokens / max(1e-3, time.monotonic() - began)

@@ -50,6 +50,7 @@ class Purse:
         price_of: name of the teacher's line in the price sheet; empty where tokens cost nothing by themselves.
         energy: kilowatt-hours so far, and what they cost in euros.
         clock: seconds.
+        hours_before: hours that earlier sittings took.
 
     Raises:
         BadInput: the price sheet does not know the model.
@@ -59,7 +60,9 @@ class Purse:
     price_of: str = ""
     energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
     clock: Callable[[], float] = time.monotonic
+    hours_before: float = 0.0
     spent: Tokens = field(default_factory=Tokens, init=False)
+    wasted: Tokens = field(default_factory=Tokens, init=False)
 
     def __post_init__(self) -> None:
         self._held: dict[int, Tokens] = {}
@@ -100,6 +103,14 @@ class Purse:
             self.spent = self.spent + tokens
             self._longest = max(self._longest, seconds)
 
+    def waste(self, worst: Tokens) -> bool:
+        """Count a failed request as if it had been billed in full; False if that would break a cap."""
+        receipt = self.reserve(worst)
+        if receipt is not None:
+            self.settle(receipt, worst)
+            self.wasted = self.wasted + worst
+        return receipt is not None
+
     def count(self, tokens: Tokens) -> None:
         """Tokens that an earlier sitting paid for."""
         with self._lock:
@@ -120,7 +131,7 @@ class Purse:
 
     def _breaks(self, worst: Tokens) -> bool:
         caps, all_of_it = self.caps, sum(self._held.values(), self.spent) + worst
-        hours = (self.clock() - self._began) / 3600
+        hours = self.hours_before + (self.clock() - self._began) / 3600
         kwh, euros = self.energy()
         # Energy and time of what is in flight, at the pace so far.
         ahead = 1 + self._longest / max(self.clock() - self._began, 1e-9)
@@ -141,11 +152,17 @@ class Purse:
         return ", ".join(f"{cap:g} {name}" for name, cap in caps.items() if cap)
 
 
-def purse_of(whole: recipe.Recipe, energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)) -> Purse:
+def purse_of(
+    whole: recipe.Recipe, energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0), hours_before: float = 0.0
+) -> Purse:
     """The purse of a recipe. An endpoint on another machine has a price, which must be known where money is capped.
+
+    Args:
+        energy: kilowatt-hours of all sittings so far, and what they cost in euros.
+        hours_before: hours that earlier sittings took.
 
     Raises:
         BadInput: the price sheet does not know the model.
     """
     priced = whole.teacher.kind == "endpoint" and whole.teacher.remote_allowed and whole.budget.euros
-    return Purse(whole.budget, whole.teacher.model if priced else "", energy)
+    return Purse(whole.budget, whole.teacher.model if priced else "", energy, hours_before=hours_before)

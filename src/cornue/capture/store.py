@@ -2,7 +2,8 @@
 
 A folder beside the capture to be (``1-capture.partial``) holds ``journal.json``, which says whose answers these are,
 and shards ``samples-0000.jsonl.partial``, one per sitting, only ever appended to. A kill costs at most the last line,
-which is dropped and counted. It knows requests by digest and does not know what they ask.
+which is dropped and counted. Where there is a budget, requests are written down before they leave, so that what was
+in flight when a sitting ended still counts as spent. It knows requests by digest and does not know what they ask.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cornue.capture.budget import Tokens
 from cornue.records.errors import BadInput, OutsideFailure
 from cornue.records.samples import Sample
 from cornue.records.words import words
@@ -43,6 +45,7 @@ class Journal:
         self.answers: dict[str, Sample] = {}
         self.rows: dict[str, bytes] = {}
         self.torn_lines = 0
+        self.lost = Tokens()
         self._folder = folder
         with disk_failures(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,15 +72,29 @@ class Journal:
     ) -> None:
         self.close()
 
-    def add(self, request: str, sample: Sample, rows: bytes = b"") -> None:
-        """Write down an answer, with its packed distributions if there are any.
+    def ask(self, request: str, worst: Tokens) -> None:
+        """Write down a request before it leaves, with the most that it can take."""
+        self._write({"asked": request, "worst": [worst.prompt, worst.completion]})
+
+    def add(self, request: str, sample: Sample, rows: bytes = b"", wasted: Tokens | None = None) -> None:
+        """Write down an answer.
 
         It reaches the disk itself within about a second.
+
+        Args:
+            rows: its packed distributions, if there are any.
+            wasted: what failed requests of this sitting may have taken so far.
         """
         entry: dict[str, Any] = {"request": request, "sample": sample.model_dump(mode="json")}
         if rows:
             entry["rows"] = base64.b64encode(rows).decode()
             self.rows[request] = rows
+        if wasted and wasted.total:
+            entry["wasted"] = [wasted.prompt, wasted.completion]
+        self._write(entry)
+        self.answers[request] = sample
+
+    def _write(self, entry: dict[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False)
         with disk_failures(self._folder):
             self._file.write(line.encode("utf-8") + b"\n")
@@ -85,7 +102,6 @@ class Journal:
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
-        self.answers[request] = sample
 
     def witness(self, facts: dict[str, str]) -> None:
         """Remember what the answers say of the teacher.
@@ -167,9 +183,16 @@ class Journal:
     def _read(self, shard: Path) -> None:
         *lines, rest = shard.read_bytes().split(b"\n")
         self.torn_lines += bool(rest)
+        asked: dict[str, Tokens] = {}
+        wasted = Tokens()
         for number, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
+                if "asked" in entry:
+                    asked[entry["asked"]] = Tokens(*entry["worst"])
+                    continue
+                asked.pop(entry["request"], None)
+                wasted = Tokens(*entry["wasted"]) if "wasted" in entry else wasted
                 self.answers.setdefault(entry["request"], Sample.model_validate_json(json.dumps(entry["sample"])))
                 if "rows" in entry:
                     self.rows.setdefault(entry["request"], base64.b64decode(entry["rows"]))
@@ -184,6 +207,7 @@ class Journal:
                         fr="Supprimez cette ligne : sa réponse sera redemandée, toutes les autres sont gardées.",
                     ),
                 ) from None
+        self.lost = sum(asked.values(), self.lost + wasted)
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:

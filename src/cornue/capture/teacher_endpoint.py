@@ -293,10 +293,8 @@ class EndpointTeacher(Teacher):
     def _charge(self, ask: Ask, sampling: Sampling) -> None:
         """Count a failed request as if it had been billed in full."""
         worst = Tokens(self.most_prompt_tokens(ask.prompt), sampling.max_tokens)
-        receipt = self._purse.reserve(worst)
-        if receipt is None:
+        if not self._purse.waste(worst):
             raise self._purse.refusal(0, 0)
-        self._purse.settle(receipt, worst)
         self._counts["tokens_billed_perhaps"] += worst.total
 
     def _sample(self, ask: Ask, answer: Answer, sampling: Sampling, seconds: float) -> Sample:
