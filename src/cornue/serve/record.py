@@ -1,7 +1,7 @@
 """The record pages: what the model is, where it comes from, what it cost, and how to check that; and the runs.
 
 They read the files of the pack and of the runs as they lie there and vouch for nothing: checking is the audit's work,
-and the page says how the reader does it alone.
+whose findings they show, and the page says how the reader does it alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cornue.seal.manifest import Manifest
 from cornue.serve.curves import curve
 from cornue.serve.door import REPORT_POLICY
 from cornue.serve.errors import Refusal
+from cornue.serve.findings import Findings
 
 if TYPE_CHECKING:
     from cornue.serve.pages import Pages
@@ -46,6 +47,7 @@ class Record:
 
     def __init__(self, pages: Pages) -> None:
         self.pages, self.offer = pages, pages.offer
+        self.findings = Findings(pages.offer.folder, pages.settings.data)
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -65,6 +67,7 @@ class Record:
             request,
             "record.html",
             report=bool(folder and (folder / "report.html").is_file()),
+            findings=self.findings.read(pages.language(request)),
             lineage=read_lineage(folder) if folder else [],
             entries=[(entry.act, entry.room, sorted(entry.numbers.items())) for entry in entries[:MOST_ENTRIES]],
             totals=sorted(totals(entries).items()),

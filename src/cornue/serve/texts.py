@@ -145,6 +145,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "report": ("The report", "Le rapport"),
     "open_report": ("Read the report", "Lire le rapport"),
+    "findings": ("What the audit says", "Ce que dit l'audit"),
+    "findings_lead": (
+        "This service ran the audit on its own pack. Run it yourself: the command stands below.",
+        "Ce service a lancé l'audit sur son propre paquet. Refaites-le vous-même : la commande est plus bas.",
+    ),
+    "findings_wait": (
+        "The audit of the pack is under way; look again in a few minutes.",
+        "L'audit du paquet est en cours ; revenez dans quelques minutes.",
+    ),
     "lineage": ("Where it comes from", "D'où il vient"),
     "ledger": ("What it cost", "Ce qu'il a coûté"),
     "ledger_lead": (
@@ -264,6 +273,9 @@ FRENCH_NAMES = {
 }
 
 FRENCH_WORDS = {
+    "verified": "vérifié",
+    "not checkable": "non vérifiable",
+    "false": "faux",
     "completed": "achevé",
     "interrupted": "interrompu",
     "failed": "échoué",
