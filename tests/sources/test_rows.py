@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cornue.job import Job
 from cornue.records.errors import BadInput
 from cornue.records.samples import Prompt
 from cornue.sources.hub_folder import licence_of, require_licence
@@ -226,3 +227,35 @@ def test_tasks_of_the_real_generators(tmp_path: Path) -> None:
     assert Counter(prompt.split for prompt in prompts) == {"train": 5, "heldout": 2}
     assert all("legs" in prompt.messages[0].content and int((prompt.truth or {})["answer"]) for prompt in prompts)
     assert prompts == read_prompts(path)
+
+
+RECIPE = """
+[recipe]
+name = "mails"
+[sources]
+prompts = "SOURCE"
+licence = "LICENCE"
+[teacher]
+model = "teacher.gguf"
+[student]
+model = "tiny"
+[verify]
+kind = "exact"
+[[train]]
+method = "sft"
+"""
+
+
+def test_a_recipe_may_name_a_data_set_folder_under_its_licence(tmp_path: Path) -> None:
+    write(tmp_path / "mails" / "train.csv", ROWS)
+    (tmp_path / "mails" / "README.md").write_text(CARD)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(RECIPE.replace("SOURCE", "mails").replace("LICENCE", "mit"))
+    job = Job.read(recipe)
+    name = job.name
+    assert len(job.prompts) == 60
+    write(tmp_path / "mails" / "test.csv", [{"question": "one more", "answer": "1"}])
+    assert Job.read(recipe).name != name
+    recipe.write_text(RECIPE.replace("SOURCE", "mails").replace("LICENCE", "etalab-2.0"))
+    with pytest.raises(BadInput, match="mit"):
+        Job.read(recipe).prompts  # noqa: B018
