@@ -79,3 +79,14 @@ def test_literals_are_read_as_sql_means_them(query: str, literals: tuple[str, ..
 @given(st.text(max_size=60), st.lists(st.text(max_size=6), max_size=3))
 def test_no_text_breaks_the_exchange(text: str, literals: list[str]) -> None:
     exchange(text + "\nSELECT 'x'", literals, literals[::-1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("SELECT nom FROM t WHERE n > 5", "SELECT nom FROM t WHERE n < 5"),
+        ("SELECT nom FROM t WHERE d IN ('a', 'b')", "SELECT nom FROM t WHERE d IN ('a', 'b', 'c')"),
+    ],
+)
+def test_queries_that_compare_otherwise_are_no_siblings(one: str, other: str) -> None:
+    assert skeleton(one).shape != skeleton(other).shape

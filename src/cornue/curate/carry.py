@@ -32,7 +32,7 @@ class Skeleton(NamedTuple):
 def skeleton(query: str) -> Skeleton:
     """What two queries of the same form share, and what differs."""
     literals = tuple(digits or text.replace("''", "'") for text, digits in LITERAL.findall(query))
-    return Skeleton(fold(LITERAL.sub(" ? ", query)), literals)
+    return Skeleton(" ".join(LITERAL.sub(" ? ", query).lower().split()), literals)
 
 
 def carry(kept: Iterable[tuple[Prompt, Sample]], siblings: Iterable[Prompt], verifier: Verifier) -> Iterator[Example]:
