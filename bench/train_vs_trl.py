@@ -124,7 +124,7 @@ def learnt_row(name: str, side: str, own: Sequence[dict[str, Any]], peers: Seque
     """What the students of a side have learnt, with the 95 % interval of the paired difference to TRL's."""
     means, others = ([statistics.fmean(one["divergence"]) for one in some] for some in (own, peers))
     gaps = [mean - other for mean, other in zip(means, others, strict=True)]
-    half = STUDENT_T[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
+    half = STUDENT_T[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else None
     mean = statistics.fmean(gaps)
     return {
         "texts": name,
@@ -133,8 +133,8 @@ def learnt_row(name: str, side: str, own: Sequence[dict[str, Any]], peers: Seque
         "steps": len(own[0]["seconds"]),
         "divergence": statistics.fmean(means),
         "more_than_trl": mean,
-        "low": mean - half,
-        "high": mean + half,
+        "low": None if half is None else mean - half,
+        "high": None if half is None else mean + half,
         "first_loss": own[0]["loss"][0],
         "last_loss": own[0]["loss"][-1],
     }
