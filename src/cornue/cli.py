@@ -182,10 +182,19 @@ def publish(
     folder: Annotated[Path, typer.Argument(help="A finished capture or pack.")],
     shared: Annotated[Path, typer.Argument(help="The shared folder.")],
     name: Annotated[str, typer.Option(help="A name under which others find it.")] = "",
+    key: Annotated[str, typer.Option(help="Name of the key that signs; the only one there is, if not given.")] = "",
+    personal_data: Annotated[bool, typer.Option("--personal-data", help="Publish personal data all the same.")] = False,
 ) -> None:
-    """Put a capture or a pack into a shared folder."""
+    """Sign a capture or a pack and put it into a shared folder."""
+    from cornue.capture.run import require_no_identifiers
+    from cornue.pack.sign import sign_pack
+    from cornue.seal.manifest import require_manifest
     from cornue.seal.share import publish as publish_folder
 
+    if require_manifest(folder).kind == "capture" and not personal_data:
+        require_no_identifiers(folder)
+    if unsigned := sign_pack(folder, key):
+        print(unsigned, file=sys.stderr)
     print(publish_folder(folder, shared, name))
 
 
