@@ -136,6 +136,8 @@ def _walk(page: Any, url: str, look: Look, step: Step) -> None:
     step("stops", "Arrêtée" in page.inner_text(".turn:nth-child(3)"))
     page.click(".turn:nth-child(2) .contest summary")
     page.fill(f".turn:nth-child(2) {NOTE}", "Faux")
+    # As the page itself scrolls to a turn: nothing of it lies half under the bar at the top.
+    page.evaluate("document.querySelector('.turn:nth-child(2)').scrollIntoView()")
     look(page, "contest")
     page.click(".turn:nth-child(2) .contest button")
     page.wait_for_selector(".turn:nth-child(2) .contest a")

@@ -275,6 +275,9 @@ FRENCH_NAMES = {
 FRENCH_WORDS = {
     "verified": "vérifié",
     "not checkable": "non vérifiable",
+    "valid": "valable",
+    "expired": "expirée",
+    "revoked": "révoquée",
     "false": "faux",
     "completed": "achevé",
     "interrupted": "interrompu",
