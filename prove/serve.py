@@ -22,7 +22,7 @@ from serving import browser, clients, fuzz, guesses, kills, mutants, overload, p
 import results
 
 PARTS = ("start", "mutants", "fuzz", "clients", "postgres", "browser", "kills", "guesses", "overload")
-SHORT = {"minutes": 0.5, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
+SHORT = {"minutes": 2.0, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
 LONG = {"minutes": 10.0, "kills": 20, "guesses": 10_000, "examples": 200, "mutants": 1_000}
 Result = tuple[dict[str, Any], list[dict[str, Any]]]
 NEEDS_MODEL = ("start", "clients", "kills", "guesses", "mutants")
@@ -92,7 +92,7 @@ def run(part: str, work: Path, options: argparse.Namespace, size: dict[str, Any]
     if part == "browser":
         return browser.prove(work)
     if part == "kills":
-        return kills.prove(work, gguf, size["kills"])
+        return kills.prove(work, options.pack or gguf, size["kills"])
     if part == "guesses":
         seen = None if options.short else kept("guesses-seen")
         return guesses.prove(work, gguf, size["guesses"], options.seconds, seen)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
-from cornue.records.digests import digest_file
 from cornue.serve.fake import FakeEngine
 from cornue.serve.run import elsewhere, offer_of, own_engine, serve
 from cornue.serve.settings import Offer, Settings
@@ -34,7 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--gguf", type=Path, help="a GGUF file, or a pack")
+    parser.add_argument("--sha256", default="")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--think", default="")
     parser.add_argument("--slots", type=int, default=2)
@@ -55,16 +56,16 @@ def main() -> None:
         runs=options.runs,
     )
     if options.gguf:
-        offer, file = offer_of(options.gguf, digest_file(options.gguf))
+        offer, file = offer_of(options.gguf, options.sha256)
         upstream = own_engine(file, settings, options.threads)
-        offer = Offer("proof", language="fr", model_digest=offer.model_digest)
+        offer = replace(offer, name="proof")
     else:
         options.data.mkdir(parents=True, exist_ok=True)
         table = options.data / "communes.csv"
         table.write_text(CSV, encoding="utf-8")
         examples = ("Combien de communes ont plus de 20 000 habitants ?", "Quelles sont les plus grandes communes ?")
         offer = Offer("proof", "Les communes", "fr", "Répondre.", "Rien d'autre.", "a@b.example", examples=examples)
-        offer = Offer(**{**offer.__dict__, "table": Register.open(table)})
+        offer = replace(offer, table=Register.open(table))
         port = free_port()
         engine = FakeEngine(speak=speak, think=options.think, pause=options.pause, asked=deque(maxlen=1))
         run = threading.Thread(

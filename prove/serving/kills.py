@@ -21,14 +21,14 @@ from serving.world import Service, chat, receipts_of, service
 CLIENTS = 6
 
 
-def prove(work: Path, gguf: Path, times: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def prove(work: Path, served: Path, times: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures and bars."""
     data = work / "kills"
     stop = threading.Event()
     seen = {"answers": 0, "errors": 0}
     engine_back: list[float] = []
     gateway_back: list[float] = []
-    with service(data, gguf=gguf, slots=2, threads=1) as running:
+    with service(data, gguf=served, slots=2, threads=1) as running:
         clients = [threading.Thread(target=_ask, args=(running, stop, seen), daemon=True) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -50,6 +50,7 @@ def prove(work: Path, gguf: Path, times: int) -> tuple[dict[str, Any], list[dict
     receipts = Receipts(store, read_key(data / "serving.pem"))
     problems = check_export(receipts.export(), receipts.key.public)
     figures: dict[str, Any] = {f"receipts {name}": count for name, count in found.items()}
+    figures |= {"served": "a pack" if served.is_dir() else "a GGUF file"}
     figures |= {"engine killed": len(engine_back), "gateway killed": len(gateway_back), **seen}
     figures |= {"engine back, s, slowest": max(engine_back), "gateway back, s, slowest": max(gateway_back)}
     bars = [
@@ -66,13 +67,17 @@ def prove(work: Path, gguf: Path, times: int) -> tuple[dict[str, Any], list[dict
 
 def _ask(running: Service, stop: threading.Event, seen: dict[str, int]) -> None:
     number = 0
-    while not stop.is_set():
-        number += 1
-        body = chat(f"Tell me about the number {number}.", max_tokens=24, stream=bool(number % 2))
-        try:
-            answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=60)
+    with httpx.Client(base_url=running.url, timeout=60, trust_env=False, verify=False) as client:
+        while not stop.is_set():
+            number += 1
+            body = chat(f"Tell me about the number {number}.", max_tokens=24, stream=bool(number % 2))
+            try:
+                answer = client.post("/v1/chat/completions", json=body)
+            except httpx.HTTPError:
+                seen["errors"] += 1
+                time.sleep(0.5)
+                continue
             whole = answer.status_code == 200 and ("[DONE]" in answer.text or not body["stream"])
             seen["answers" if whole else "errors"] += 1
-        except httpx.HTTPError:
-            seen["errors"] += 1
-            time.sleep(0.2)
+            if answer.status_code in (429, 503):
+                time.sleep(float(answer.headers.get("retry-after", 1)))

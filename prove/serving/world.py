@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from cornue.records.digests import digest_file
+
 ROOT = Path(__file__).resolve().parents[2]
 NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
 HOST = Path(__file__).with_name("host.py")
@@ -32,6 +34,8 @@ class Service:
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data, self.port = data, free_port()
+        if options.get("gguf") and Path(options["gguf"]).is_file():
+            options["sha256"] = digest_file(options["gguf"])
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = [
             f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None
@@ -52,13 +56,14 @@ class Service:
     def wait(self, seconds: float = 60.0) -> float:
         """Seconds until it says that it is well."""
         begin = time.monotonic()
-        while time.monotonic() - begin < seconds:
-            try:
-                if httpx.get(f"{self.url}/health", timeout=1.0).status_code == 200:
-                    return time.monotonic() - begin
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.02)
+        with httpx.Client(base_url=self.url, timeout=1.0, trust_env=False, verify=False) as client:
+            while time.monotonic() - begin < seconds:
+                try:
+                    if client.get("/health").status_code == 200:
+                        return time.monotonic() - begin
+                except httpx.HTTPError:
+                    pass
+                time.sleep(0.02)
         raise RuntimeError(f"the service did not come back within {seconds} s")
 
     def kill(self) -> None:

@@ -12,8 +12,11 @@ from cornue.records.digests import digest_bytes
 from cornue.records.errors import BadInput, CheckFailed, CornueError, Refused
 from cornue.seal.manifest import write_manifest
 from cornue.serve.fake import FakeEngine
+from cornue.serve.late import LateRegister
+from cornue.serve.lookup import look_up
 from cornue.serve.run import offer_of, serve
 from cornue.serve.settings import Offer, Settings
+from cornue.sources.register import Register
 
 from .conftest import upstream_of
 
@@ -53,6 +56,15 @@ def test_a_pack_with_a_file_too_many_or_too_few_is_refused(pack: Path) -> None:
 def test_a_pack_that_nobody_signed_is_refused_where_signatures_are_asked_for(pack: Path) -> None:
     with pytest.raises(CheckFailed):
         offer_of(pack, trusted=pack, signatures=1)
+
+
+def test_a_register_that_the_pack_does_not_name_answers_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "communes.csv"
+    path.write_text("nom\nVannes\n")
+    query = "```sql\nSELECT nom FROM communes\n```"
+    for digest, problem in ((Register.open(path).digest, False), ("sha256:0", True)):
+        found = look_up(LateRegister(path, digest), query, "")
+        assert found is not None and (bool(found.problem), bool(found.rows)) == (problem, not problem)
 
 
 def test_an_intact_pack_with_a_file_that_is_no_model_is_refused(pack: Path) -> None:

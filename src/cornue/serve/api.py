@@ -22,6 +22,7 @@ from cornue.records.errors import OutsideFailure
 from cornue.serve.desk import Chunk, Desk, End, Job, Waiting
 from cornue.serve.door import Door, read_body
 from cornue.serve.errors import Refusal
+from cornue.serve.late import LateRegister
 from cornue.serve.lookup import Lookup
 from cornue.serve.openapi import describe
 from cornue.serve.orders import read_order
@@ -102,6 +103,8 @@ class Api:
     async def health(self, request: Request) -> Response:
         """``GET /health``: 200 only if a question asked now would be answered."""
         state: str = "stalled" if self.desk.stalled() else self.desk.upstream.state
+        if isinstance(self.offer.table, LateRegister) and self.offer.table.problem:
+            state = "register unavailable"
         try:
             self.desk.receipts.store.rows("SELECT 1")
         except OutsideFailure:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cornue.records.errors import CornueError
+from cornue.serve.late import LateRegister
 from cornue.sources.linking import link
 from cornue.sources.register import QueryError, Register
 from cornue.verify.sql import find_query
@@ -59,7 +61,7 @@ class Lookup:
         return "\n".join(lines)
 
 
-def look_up(table: Register, text: str, question: str) -> Lookup | None:
+def look_up(table: Register | LateRegister, text: str, question: str) -> Lookup | None:
     """What the register says to the query in an answer to a question; None if there is no query in it.
 
     The query shown is the one that was run, with misspelt names put right.
@@ -67,6 +69,11 @@ def look_up(table: Register, text: str, question: str) -> Lookup | None:
     query = find_query(text)
     if query is None:
         return None
+    if isinstance(table, LateRegister):
+        try:
+            table = table.wait()
+        except CornueError as problem:
+            return Lookup(query, table.digest, problem=problem.message)
     query = link(query, question, table)
     try:
         found = table.query(query, seconds=SECONDS, rows=ROWS)

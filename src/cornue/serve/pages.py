@@ -6,6 +6,7 @@ are pages of their own (``record``, ``admin``).
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -26,7 +27,7 @@ from cornue.serve.desk import Chunk, Desk, End, Job, Waiting
 from cornue.serve.door import COOKIE, Door, read_body, read_form
 from cornue.serve.errors import Refusal
 from cornue.serve.keys import SESSION_SECONDS, Caller, Keys
-from cornue.serve.lookup import look_up
+from cornue.serve.lookup import Lookup, look_up
 from cornue.serve.orders import CHARACTERS_PER_TOKEN, Order, order_from
 from cornue.serve.record import Record
 from cornue.serve.settings import default_title
@@ -123,14 +124,14 @@ class Pages:
         """``/``: the conversation; with a form, its next turn without JavaScript."""
         caller = self.door.who(request)
         if request.method != "POST":
-            return self._conversation(request, [])
+            return await self._conversation(request, [])
         form = await read_form(request, self.settings)
         turns = _turns(form.get("history"))
         question = str(form.get("question") or "").strip()[:LONGEST_QUESTION]
         if form.get("action") == "retry" and turns:
             question = turns.pop()["q"]
         if not question:
-            return self._conversation(request, turns, problem="empty")
+            return await self._conversation(request, turns, problem="empty")
         job = self.desk.admit(caller, self.order(turns, question))
         return WorkResponse(lambda: self._next_turn(request, turns, question, job))
 
@@ -140,19 +141,19 @@ class Pages:
                 async for piece in pieces:
                     if isinstance(piece, End):
                         turns.append({"q": question, "a": piece.text, "r": job.id})
-                        return self._conversation(request, turns, piece)
+                        return await self._conversation(request, turns, piece)
         except Refusal as refusal:
             return self.refusal(request, refusal)
         raise Refusal(503, "The engine said nothing.", "engine_silent", retry_after=2)
 
-    def _conversation(
+    async def _conversation(
         self, request: Request, turns: list[dict[str, str]], end: End | None = None, problem: str = ""
     ) -> Response:
         words = Words(self.language(request))
         drawn: list[tuple[str, AnswerView]] = []
         for place, turn in enumerate(turns):
             last = end if place == len(turns) - 1 else None
-            lookup = last.lookup if last else self._look_up_again(turn["a"], turn["q"])
+            lookup = last.lookup if last else await self._look_up_again(turn["a"], turn["q"])
             receipt, reasoning = (last.receipt, last.reasoning) if last else (None, "")
             drawn.append((turn["q"], view_answer(words, turn["a"], reasoning, lookup, receipt, turn["r"])))
         history = json.dumps(turns[-TURNS:], ensure_ascii=False)
@@ -219,8 +220,10 @@ class Pages:
             value["temperature"] = 0
         return order_from(value, True, self.offer.name, self.settings.max_tokens, self.settings.context)
 
-    def _look_up_again(self, text: str, question: str) -> Any:
-        return look_up(self.offer.table, text, question) if self.offer.table is not None else None
+    async def _look_up_again(self, text: str, question: str) -> Lookup | None:
+        if self.offer.table is None:
+            return None
+        return await asyncio.to_thread(look_up, self.offer.table, text, question)
 
     async def receipt(self, request: Request) -> Response:
         """``/receipt/ID``: a receipt for people; whoever holds its address may see it."""

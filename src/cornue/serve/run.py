@@ -21,6 +21,7 @@ from cornue.records.words import words
 from cornue.seal.keys import KeyRing, trusted_folder
 from cornue.seal.sign import verify_folder
 from cornue.serve.app import create_app
+from cornue.serve.late import LateRegister
 from cornue.serve.settings import Offer, Settings
 from cornue.serve.upstream import Elsewhere, OwnEngine, Upstream
 from cornue.sources.register import Register
@@ -136,7 +137,7 @@ def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int) -
         licence=facts.licence,
         attribution=facts.attribution,
         model_digest=facts.model_digest,
-        table=pack.register(),
+        table=LateRegister(folder / facts.table, facts.table_digest) if facts.table else None,
         folder=folder,
         seal=f"{finding.value}: {finding.reason}",
         unverified=fault,

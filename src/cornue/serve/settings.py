@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cornue.serve.late import LateRegister
 from cornue.sources.register import Register
 
 DATA = Path("cornue-serve")
@@ -35,7 +36,7 @@ class Offer:
     attribution: str = ""
     """The words that the register's licence asks to be shown."""
     model_digest: str = ""
-    table: Register | None = None
+    table: Register | LateRegister | None = None
     examples: tuple[str, ...] = ()
     """Questions that the page offers to someone who does not know what to ask."""
     folder: Path | None = None
