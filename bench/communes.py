@@ -53,7 +53,8 @@ def main() -> int:
     found: dict[str, list[bool]] = {"student": [], "teacher": []}
     spent = {"student": 0.0, "teacher": 0.0}
     tokens = {"student": 0, "teacher": 0}
-    with Engine(pack.served_file, slots=1, context=1024) as student, Engine(teacher_file, context=job.recipe.teacher.context) as teacher:
+    context = job.recipe.teacher.context
+    with Engine(pack.served_file, slots=1, context=1024) as student, Engine(teacher_file, context=context) as teacher:
         warm = teacher.render(instructed(chosen[0], instructions))
         teacher.complete(warm, max_tokens=1)
         student.complete(student.render([{"role": "user", "content": "?"}]), max_tokens=1)
@@ -69,13 +70,23 @@ def main() -> int:
                     found[name].append(verifier.judge(prompt, sample).value == "correct")
                 spent[name] += engine.cpu_seconds() - before
             print(json.dumps({name: [sum(found[name]), round(spent[name], 1)] for name in found}), flush=True)
-    return report(found, spent, tokens, read_gguf(pack.served_file).parameters, read_gguf(teacher_file).parameters)
+    sizes = read_gguf(pack.served_file).parameters, read_gguf(teacher_file).parameters
+    return report(found, spent, tokens, sizes, json.loads((run / "5-evaluate" / "results.json").read_text()))
 
 
 def report(
-    found: dict[str, list[bool]], spent: dict[str, float], tokens: dict[str, int], small: int, large: int
+    found: dict[str, list[bool]],
+    spent: dict[str, float],
+    tokens: dict[str, int],
+    sizes: tuple[int, int],
+    examined: dict[str, Any],
 ) -> int:
-    """Tables, bars and files."""
+    """Tables, bars and files.
+
+    Args:
+        sizes: parameters of student and teacher.
+        examined: what the run itself measured on all held-out questions.
+    """
     rows: list[dict[str, Any]] = []
     for name in found:
         right = sum(found[name])
@@ -92,13 +103,29 @@ def report(
     by_name = {row["who"]: row for row in rows}
     per_right = "core_seconds_per_right_answer"
     ratio = by_name["student"][per_right] / by_name["teacher"][per_right]
-    pair = paired(found["student"], found["teacher"])
+    right, pair = examined["answerers"], examined["student_against_teacher"]["unseen"]
     bars = [
-        results.bar("student's share of the teacher's accuracy", pair["ratio"] or 0.0, 0.95),
+        results.bar("unseen forms: student's accuracy / teacher's", pair["ratio"] or 0.0, 0.95),
+        results.bar("free questions: answerable ones right", right["student"]["free/answerable"]["share"], 0.6),
+        results.bar("free questions: unanswerable ones declined", right["student"]["free/declinable"]["share"], 0.75),
+        results.bar(
+            "unseen forms: teacher's lower bound / nearest question",
+            right["teacher"]["unseen"]["low"] / right["nearest_question"]["unseen"]["share"],
+            1,
+        ),
         results.bar("core-seconds per right answer, student / teacher", ratio, 0.2, at_most=True),
-        results.bar("parameters, student / teacher", small / large, 0.2, at_most=True),
+        results.bar("parameters, student / teacher", sizes[0] / sizes[1], 0.2, at_most=True),
+        results.bar("equal greedy answers, F16 / weights", examined["agreement"]["F16"]["share"], 0.98),
     ]
-    results.write("bench-communes", {"answerers": rows, "paired": pair, "ratio": ratio}, bars)
+    figures = {
+        "side_by_side": rows,
+        "side_by_side_paired": paired(found["student"], found["teacher"]),
+        "ratio": ratio,
+        "right": right,
+        "unseen_paired": pair,
+        "agreement": examined["agreement"],
+    }
+    results.write("bench-communes", figures, bars)
     return 0
 
 

@@ -32,7 +32,7 @@ from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
 from cornue.seal.runs import STEPS, RunFolder
 from cornue.seal.tables import read_records
-from cornue.seal.write import write_bytes, write_text
+from cornue.seal.write import remove_folder, write_bytes, write_text
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xllamacpp", "pyarrow", "numpy")
 
@@ -112,6 +112,8 @@ class _Journey:
             return
         inputs = {"files": self.job.files, "teacher": _dump(self.recipe.teacher), "capture": _dump(section)}
         self._do("capture", inputs, self._ask, resumes=True)
+        # The folder was sealed anew with what went in; by this digest recipes name it.
+        self.sitting.say(f'digest = "{self.folder.digest("capture")}"')
 
     def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
         wanted = {prompt.id for prompt in self._prompts()}
@@ -141,7 +143,7 @@ class _Journey:
         )
         _copy_files(inner, place)
         shutil.rmtree(inner)
-        return {"capture": found.digest, "counts": found.counts}
+        return {"answers": found.about["answers"], "counts": found.counts}
 
     def verify(self) -> None:
         """A verdict on every answer."""
@@ -185,15 +187,12 @@ class _Journey:
         self._do("train", inputs, self._learn, resumes=True)
 
     def _learn(self, place: Path) -> dict[str, Any]:
-        from cornue.models.student import Student
+        from cornue.models.student import prepare
         from cornue.train.loop import Settings
         from cornue.train.run import as_record, materials_for, run_stages
 
-        student = Student.read(self.job.student_start)
-        if self.recipe.student.template == "plain":
-            student.use_plain_template()
-        examples = self._examples("train")
-        fitted = student.fit(self.recipe.student, _by_form(examples), self._names())
+        examples, start = self._examples("train"), place / "start"
+        student, fitted = prepare(start, self.job.student_start, self.recipe.student, _by_form(examples), self._names())
         self.sitting.say(_saving(fitted))
         machine, job = self._machine(), self.job
         capture = open_capture(self.folder.place("capture"))
@@ -210,6 +209,7 @@ class _Journey:
             materials=materials,
         )
         self.sitting.count(trained_tokens=counted(sum(stage.tokens for stage in trained.stages), "tokens"))
+        remove_folder(start)
         return {"student": fitted, **as_record(trained)}
 
     def evaluate(self) -> None:

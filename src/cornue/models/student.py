@@ -6,6 +6,7 @@ write text: ``train`` and ``sample`` do.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from cornue.records import recipe
 from cornue.records.errors import BadInput
 from cornue.records.samples import Message
 from cornue.records.words import words
+from cornue.seal.write import new_folder, write_json
 
 TINY = "tiny"
+FITTED = "fitted.json"
 PRUNING_TEXTS = 48
 TURN, END = "<|im_start|>", "<|im_end|>"
 PLAIN = (
@@ -139,3 +142,23 @@ class Student:
     def save(self, folder: Path) -> None:
         """Write safetensors, tokenizer and template into a folder."""
         save_model(self.model, self.tokenizer, folder)
+
+
+def prepare(
+    kept: Path, start: Path, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]
+) -> tuple[Student, dict[str, Any]]:
+    """The student before training and what fitting it saved; it is fitted once, and read back by a run that goes on.
+
+    Args:
+        kept: the folder for the fitted student.
+        start: the weights to start from; ``groups`` and ``more`` as in ``Student.fit``.
+    """
+    if not kept.exists():
+        student = Student.read(start)
+        if section.template == "plain":
+            student.use_plain_template()
+        fitted = student.fit(section, groups, more)
+        with new_folder(kept) as new:
+            student.save(new)
+            write_json(new / FITTED, fitted)
+    return Student.read(kept), json.loads((kept / FITTED).read_text(encoding="utf-8"))

@@ -95,8 +95,8 @@ class Teacher(Model):
     context: int = 2048
     """Context window per request, in tokens."""
     arithmetic: Literal["float32", "int8"] = "float32"
-    """How kind ``transformers`` multiplies: ``int8`` rounds to 8-bit integers, which some processors multiply four times
-    faster; the teacher's answers change a little, and its identity says so."""
+    """How kind ``transformers`` multiplies: ``int8`` rounds to 8-bit integers, four times faster on some processors; the
+    answers change a little, and the teacher's identity says so."""
     licence_reason: str = ""
     """Why this teacher may be used where its licence says no or is not known; goes on the record."""
 

@@ -26,9 +26,7 @@ from cornue.verify.text import ChoiceVerifier, ExactVerifier, JsonVerifier
 PROOFS = 200
 
 
-def make_verifier(
-    settings: Verify, folder: Path, register: Register | None, *, linked: bool = False
-) -> Verifier:
+def make_verifier(settings: Verify, folder: Path, register: Register | None, *, linked: bool = False) -> Verifier:
     """The verifier that a recipe asks for.
 
     Args:
