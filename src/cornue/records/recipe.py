@@ -95,7 +95,7 @@ class Teacher(Model):
     context: int = 2048
     """Context window per request, in tokens."""
     arithmetic: Literal["float32", "int8"] = "float32"
-    """How kind ``transformers`` multiplies: ``int8`` rounds to 8-bit integers, four times faster on some processors; the
+    """How kind ``transformers`` multiplies: ``int8`` rounds to 8-bit integers, much faster on some processors; the
     answers change a little, and the teacher's identity says so."""
     licence_reason: str = ""
     """Why this teacher may be used where its licence says no or is not known; goes on the record."""
