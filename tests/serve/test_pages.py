@@ -140,6 +140,16 @@ async def test_runs_show_their_curves(service: Open, tmp_path: Path) -> None:
             assert (await client.get(bad)).status_code == 404
 
 
+async def test_a_refusal_is_told_in_the_language_of_the_page(service: Open) -> None:
+    french = {"accept-language": "fr", "accept": "text/html"}
+    async with service(FakeEngine(), requests_per_minute=1) as client:
+        assert "Cette adresse ne mène à rien." in (await client.get("/nowhere", headers=french)).text
+        for sentence in ("", "Trop de demandes"):
+            answer = await client.post("/ask", json={"question": "a"}, headers=french)
+            assert sentence in answer.text
+        assert answer.status_code == 429 and "retry-after" in answer.headers
+
+
 async def test_a_run_is_running_only_while_a_process_holds_it(service: Open, tmp_path: Path) -> None:
     held = RunFolder(tmp_path / "runs" / "communes-1")
     async with service(FakeEngine(), runs=tmp_path / "runs") as client:

@@ -28,6 +28,7 @@ from cornue.serve.pages import Pages
 from cornue.serve.receipts import Receipts
 from cornue.serve.settings import Offer, Settings
 from cornue.serve.store import open_store
+from cornue.serve.texts import Words
 from cornue.serve.upstream import Upstream, cancel
 
 TICK_SECONDS = 1.0
@@ -72,6 +73,8 @@ def create_app(offer: Offer, settings: Settings, upstream: Upstream) -> Starlett
 
     async def on_refusal(request: Request, refusal: Exception) -> Response:
         assert isinstance(refusal, Refusal)
+        if request.url.path == "/ask":
+            return Words(pages.language(request)).told(refusal).response()
         if _is_program(request):
             return refusal.response()
         return pages.refusal(request, refusal)
@@ -123,5 +126,5 @@ def forget_before(receipts: Receipts, moment: float) -> None:
 def _is_program(request: Request) -> bool:
     """Whether JSON is expected rather than a page."""
     path = request.url.path
-    programs = ("/v1", "/health", "/metrics", "/openapi.json", "/ask")
+    programs = ("/v1", "/health", "/metrics", "/openapi.json")
     return path.startswith(programs) or "text/html" not in request.headers.get("accept", "")

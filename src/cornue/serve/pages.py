@@ -116,6 +116,7 @@ class Pages:
         if refusal.status == 401 and request.method == "GET":
             return RedirectResponse("/login", 303)
         kind = {404: "not_found", 429: "busy", 503: "busy"}.get(refusal.status, "refused")
+        refusal = Words(self.language(request)).told(refusal)
         response = self.show(request, "refusal.html", refusal.status, refusal=refusal, kind=kind)
         response.headers.update(refusal.headers())
         return response
@@ -181,7 +182,16 @@ class Pages:
             raise Refusal(400, Words(self.language(request))("empty"), "empty_question")
         job = self.desk.admit(caller, self.order(turns, question))
         words = Words(self.language(request))
-        return EventResponse(lambda: self._events(words, job), {"X-Receipt": job.id})
+        return EventResponse(lambda: self._in_words(words, self._events(words, job)), {"X-Receipt": job.id})
+
+    async def _in_words(self, words: Words, events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        """The events, with a refusal in the reader's language."""
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        except Refusal as refusal:
+            raise words.told(refusal) from refusal
 
     async def _events(self, words: Words, job: Job) -> AsyncGenerator[str, None]:
         yield _event("job", {"receipt": job.id})
@@ -268,7 +278,7 @@ class Pages:
             try:
                 return self.welcome(self.keys.caller(str(form.get("key") or "").strip()))
             except Refusal as refusal:
-                problem = refusal.message
+                problem = Words(self.language(request)).told(refusal).message
         status = 401 if problem else 200
         return self.show(request, "login.html", status, problem=problem, open_id=self.open_id is not None)
 

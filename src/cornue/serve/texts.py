@@ -6,6 +6,8 @@ language, not the server's.
 
 from __future__ import annotations
 
+from cornue.serve.errors import Refusal
+
 LANGUAGES = ("fr", "en")
 
 TEXTS: dict[str, tuple[str, str]] = {
@@ -293,6 +295,37 @@ FRENCH_WORDS = {
 }
 
 
+# Refusals that a person may meet on a page, by their code; the API speaks English.
+FRENCH_REFUSALS = {
+    "no_such_route": "Cette adresse ne mène à rien.",
+    "no_such_run": "Cet entraînement n'existe pas.",
+    "no_report": "Il n'y a pas de rapport.",
+    "invalid_json": "Ce n'est pas une question.",
+    "no_api_key": "Il faut se connecter.",
+    "invalid_api_key": "Cette clé n'est pas connue ici.",
+    "expired_api_key": "Cette clé a expiré.",
+    "revoked_api_key": "Cette clé a été révoquée.",
+    "wrong_role": "Cette clé n'en donne pas le droit.",
+    "foreign_origin": "Les demandes de cette page web ne sont pas admises.",
+    "bad_sign_in": "L'organisme de connexion n'a pas confirmé qui vous êtes.",
+    "sign_in_down": "L'organisme de connexion ne répond pas.",
+    "slow_request": "La demande n'est pas arrivée à temps.",
+    "request_too_large": "La demande est trop longue.",
+    "exceed_context_size_error": "La question est trop longue pour ce modèle.",
+    "rate_limited": "Trop de demandes en une minute.",
+    "quota_used": "Le quota du jour est épuisé.",
+    "too_many_waiting": "Vos demandes précédentes attendent encore.",
+    "queue_full": "Chacun est servi à son tour ; {n} demandes passent avant celle-ci.",
+    "waited_too_long": "L'attente est devenue trop longue.",
+    "too_long": "Cette réponse a pris trop de temps.",
+    "engine_busy": "Le moteur est occupé.",
+    "engine_down": "Le moteur redémarre.",
+    "engine_lost": "Le moteur s'est arrêté au milieu de cette réponse.",
+    "engine_silent": "Le moteur n'a rien dit.",
+    "record_down": "Le registre des réponses ne peut pas être tenu : rien n'est répondu.",
+}
+
+
 class Words:
     """The texts of one language; ``words("key", n=3)`` fills in what varies."""
 
@@ -304,6 +337,16 @@ class Words:
         """The text under a key."""
         text = TEXTS[key][self._place]
         return text.format(**values) if values else text
+
+    def told(self, refusal: Refusal) -> Refusal:
+        """A refusal in the reader's language."""
+        text = FRENCH_REFUSALS.get(refusal.code) if self.language == "fr" else None
+        if text is None:
+            return refusal
+        message = text.format(n=refusal.position)
+        return Refusal(
+            refusal.status, message, refusal.code, refusal.param, refusal.retry_after, position=refusal.position
+        )
 
     def word(self, value: object) -> object:
         """A value of a receipt: its few fixed words in the reader's language, all else as it stands."""
