@@ -52,6 +52,6 @@ def test_keys_are_made_listed_and_revoked_at_the_terminal(tmp_path: Path) -> Non
     key = run.invoke(app, ["create", "library", *data]).stdout.strip()
     assert key.startswith("ck_")
     listed = run.invoke(app, ["list", *data]).stdout
-    assert "library" in listed and key.split("_")[2] not in listed
+    assert "library" in listed and key.split("_", 2)[2] not in listed
     assert run.invoke(app, ["revoke", key, *data]).exit_code == 0
     assert "revoked" in run.invoke(app, ["list", *data]).stdout
