@@ -29,7 +29,12 @@ from kept import Kept, run
 NAME = "bench-train-vs-trl"
 PACKAGES = ("trl", "accelerate", "transformers", "torch")
 HERE = Path(__file__).resolve().parent
-OFFLINE = ("gkd", "cached", "live", "live_int8")
+SIDES = {
+    "communes": ("gkd", "cached", "live", "live_int8"),
+    "long": ("gkd", "cached", "live"),
+    "equal": ("gkd", "cached", "live"),
+    "prompts": ("distillation", "on_policy"),
+}
 PEER_OF = {"cached": "gkd", "live": "gkd", "live_int8": "gkd", "gkd_default": "gkd", "on_policy": "distillation"}
 THEIRS = ("gkd", "gkd_default", "distillation")
 WARMUP = 1
@@ -63,12 +68,9 @@ def main() -> int:
 def wanted(pairs: int) -> Iterator[tuple[str, str, int]]:
     """Every measurement: set, side, round. Who goes first changes from round to round."""
     for seed in range(1, pairs + 1):
-        for name in ("communes", "long", "equal"):
-            turn = seed % len(OFFLINE)
-            sides = OFFLINE[turn:] + OFFLINE[:turn]
-            yield from ((name, side, seed) for side in sides)
-        sides = ("on_policy", "distillation")
-        yield from (("communes", side, seed) for side in (sides if seed % 2 else sides[::-1]))
+        for name, sides in SIDES.items():
+            turn = seed % len(sides)
+            yield from ((name, side, seed) for side in sides[turn:] + sides[:turn])
     # What checkpointing, TRL's default, saves and costs is no matter of luck: once is enough.
     yield from ((name, "gkd_default", 1) for name in ("communes", "long"))
 
@@ -112,6 +114,7 @@ def join(done: Measured) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 "peak_mib": statistics.median(one["peak"] for one in own) / 2**20,
                 "memory_ratio": statistics.median(memory),
                 "padding": statistics.median(one["padding"] for one in own),
+                "cores_at_work": statistics.median(one["cores"] for one in own),
             }
         )
         learnt.append(learnt_row(name, side, own, peers))
@@ -162,7 +165,7 @@ def bars_of(speed: dict[str, Any], learnt: dict[str, Any]) -> list[dict[str, Any
 def place(key: tuple[str, str, int]) -> tuple[int, int]:
     """The order of the tables."""
     sides = ("gkd", "gkd_default", "cached", "live", "live_int8", "distillation", "on_policy")
-    return ("communes", "long", "equal").index(key[0]), sides.index(key[1])
+    return tuple(SIDES).index(key[0]), sides.index(key[1])
 
 
 def peer_versions(python: str) -> dict[str, str]:

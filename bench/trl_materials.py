@@ -9,9 +9,11 @@ Shapes: R rows (tokens of completions), V vocabulary.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +70,13 @@ class Set:
 
 
 SETS = {
-    one.name: one for one in (Set("communes", 8, 20, 384, 64), Set("long", 4, 6, 48, 16), Set("equal", 4, 5, 32, 8))
+    one.name: one
+    for one in (
+        Set("communes", 8, 16, 384, 32),
+        Set("long", 4, 4, 48, 8),
+        Set("equal", 4, 4, 32, 4),
+        Set("prompts", 8, 5, 64, 8),
+    )
 }
 
 
@@ -80,12 +88,14 @@ def prepare(folder: Path, gguf: Path) -> None:
     teacher.use_plain_template()
     teacher.tokenizer.pad_token = teacher.tokenizer.eos_token
     teacher.save(folder / "teacher")
-    for texts, examples in ((SETS["communes"], communes()), *long_sets(teacher)):
+    asked = communes()
+    for texts, examples in ((SETS["communes"], asked), (SETS["prompts"], asked), *long_sets(teacher)):
         place = folder / texts.name
         place.mkdir(parents=True, exist_ok=True)
         write_records(place / TRAIN, examples[: texts.pool], Example)
         write_records(place / HELD_OUT, examples[len(examples) - texts.held_out :], Example)
-        capture(teacher, examples[: texts.pool], place / "capture")
+        if texts.name != "prompts":
+            capture(teacher, examples[: texts.pool], place / "capture")
     keep_ends(teacher.model, LAYERS)
     teacher.save(folder / "student")
     (folder / "ready").touch()
@@ -181,6 +191,15 @@ def divergence(model: Any, folder: Path, examples: Sequence[Example]) -> list[fl
         )
         found.append(float((teacher_RV.exp() * (teacher_RV - model_RV)).sum(-1).mean()))
     return found
+
+
+@contextlib.contextmanager
+def cores_at_work() -> Iterator[list[float]]:
+    """How many cores this process had inside of it, on average: fewer than there are where others were at work."""
+    found: list[float] = []
+    wall, own = time.perf_counter(), time.process_time()
+    yield found
+    found.append((time.process_time() - own) / (time.perf_counter() - wall))
 
 
 def peak_bytes() -> int:

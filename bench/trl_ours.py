@@ -60,7 +60,8 @@ def main(side: str, name: str, seed: int, folder: Path, dtype: Any) -> dict[str,
             stage, method = offline(side, student, examples, batches, folder, place, settings, seed)
         weights = Weights(student.model, stage, getattr(torch, dtype), seed)
         steps: list[dict[str, float]] = []
-        learn(weights, method, stage, Path(scratch), settings=settings, progress=Silent(), on_step=steps.append)
+        with materials.cores_at_work() as cores:
+            learn(weights, method, stage, Path(scratch), settings=settings, progress=Silent(), on_step=steps.append)
         peak, model = materials.peak_bytes(), weights.finish()
     real = [sum(len(part) for one in batch for part in materials.ids_of(student, examples[one])) for batch in batches]
     read = [int(step["tokens"]) for step in steps]
@@ -70,6 +71,7 @@ def main(side: str, name: str, seed: int, folder: Path, dtype: Any) -> dict[str,
         "padding": 0.0 if side == "on_policy" else 1 - sum(real) / sum(read),
         "loss": [step["loss"] for step in steps],
         "peak": peak,
+        "cores": cores[0],
         "divergence": materials.divergence(model, folder, materials.read(place, materials.HELD_OUT)),
     }
 

@@ -71,7 +71,8 @@ def main(side: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         build = on_policy if side == "distillation" else offline
         trainer = build(common, student, teacher, chosen)
         trainer.add_callback(watch)
-        trainer.train()
+        with materials.cores_at_work() as cores:
+            trainer.train()
         peak = materials.peak_bytes()
         losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     lengths = [sum(map(len, materials.ids_of(student, example))) for example in chosen]
@@ -83,6 +84,7 @@ def main(side: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         "padding": 1 - sum(real for real, _ in counted) / sum(read for _, read in counted),
         "loss": losses,
         "peak": peak,
+        "cores": cores[0],
         "divergence": materials.divergence(trainer.model, folder, materials.read(place, materials.HELD_OUT)),
     }
 
