@@ -1,4 +1,9 @@
-"""A second key guesses the first key's prompt: no count and no time may tell whether a guess is right."""
+"""A second key guesses the first key's prompt: no count and no time may tell whether a guess is right.
+
+In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
+either order. Both are new to the attacker, so only the victim's cache could tell them apart. As a control the victim
+guesses at its own prompt, whose cache it may use: there the times must tell.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,13 @@ from cornue.serve.keys import Keys
 from cornue.serve.store import SqliteStore
 from serving.world import chat, service
 
+WORDS = "red blue green black white one two three four five six seven eight nine ten cat dog horse bird fish"
+LENGTH = 16
+CONTROLS = 100
+OWN = ("prompt_tokens", "total_tokens")
 KINDS = ((True, "right"), (False, "wrong"))
 Seen = tuple[bool, float, str]
 """Whether a guess was right, the seconds that its answer took, the counts that it told."""
-SECRET = "The patient Marguerite Lefebvre has been told of her diagnosis on the ninth of March and has asked for time."
 
 
 def prove(
@@ -40,47 +48,20 @@ def prove(
     seen: list[Seen] = [tuple(row) for row in json.loads(kept.read_text())] if kept and kept.exists() else []
     if len(seen) >= guesses:
         seen = []
-    order = [bool(number % 2) for number in range(guesses)]
-    random.Random(0).shuffle(order)
     end = time.monotonic() + seconds
+    control: list[Seen] = []
     with (
-        service(data, gguf=gguf, slots=2, threads=2, keys_only=1) as running,
+        service(data, gguf=gguf, slots=2, threads=1, keys_only=1) as running,
         httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client,
     ):
-        for place in range(len(seen), guesses):
-            if time.monotonic() > end:
-                break
-            if place % 10 == 0:
-                _ask(client, victim, SECRET)
-            # Equal length in tokens, so that only the cache could tell the two apart.
-            words = SECRET.split(" ")
-            guess = SECRET if order[place] else " ".join(random.Random(place).sample(words, len(words)))
-            begin = time.perf_counter()
-            usage = _ask(client, attacker, guess)
-            spent = time.perf_counter() - begin
-            usage = {name: value for name, value in usage.items() if name.endswith("_tokens")}
-            usage.pop("prompt_tokens")
-            usage.pop("total_tokens")
-            seen.append((order[place], spent, str(sorted(usage.items()))))
+        for number in range(CONTROLS):
+            control += _round(client, victim, victim, random.Random(f"control {number}"))
+        while len(seen) < guesses and time.monotonic() < end:
+            seen += _round(client, victim, attacker, random.Random(len(seen)))
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(seen))
-    return _judged(seen, guesses)
-
-
-def _judged(seen: list[Seen], wanted: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    times = {kind: [spent for right, spent, _ in seen if right is kind] for kind in (True, False)}
-    counts = {kind: {text for right, _, text in seen if right is kind} for kind in (True, False)}
-    area = auc(times[True], times[False])
-    figures: dict[str, Any] = {"guesses": len(seen), "latency AUC": area}
-    figures |= {"different counts": len(counts[True] ^ counts[False])}
-    figures |= {f"ms, median, {name} guesses": statistics.median(times[kind]) * 1000 for kind, name in KINDS}
-    bars = [
-        results.bar("guesses made", len(seen), wanted),
-        results.bar("count fields that differ between right and wrong guesses", figures["different counts"], 0, True),
-        results.bar("AUC of the latency, either way", max(area, 1 - area), 0.55, at_most=True),
-    ]
-    return figures, bars
+    return _judged(seen, control, guesses)
 
 
 def auc(right: list[float], wrong: list[float]) -> float:
@@ -95,10 +76,44 @@ def auc(right: list[float], wrong: list[float]) -> float:
     return total / (len(right) * len(wrong))
 
 
-def _ask(client: httpx.Client, key: str, text: str) -> dict[str, Any]:
-    answer = client.post(
-        "/v1/chat/completions", json=chat(text, max_tokens=1, temperature=0), headers={"Authorization": f"Bearer {key}"}
+def _round(client: httpx.Client, victim: str, attacker: str, dice: random.Random) -> list[Seen]:
+    secret, decoy = (" ".join(dice.sample(WORDS.split(), LENGTH)) for _ in range(2))
+    _ask(client, victim, secret)
+    seen: list[Seen] = []
+    for right in dice.sample((True, False), 2):
+        begin = time.perf_counter()
+        usage = _ask(client, attacker, secret if right else decoy)
+        spent = time.perf_counter() - begin
+        # How long one's own prompt is one knows; any other number, and any field more or less, might tell.
+        told = {name: value if isinstance(value, int) else "" for name, value in usage.items() if name not in OWN}
+        seen.append((right, spent, json.dumps(told)))
+    return seen
+
+
+def _judged(seen: list[Seen], control: list[Seen], wanted: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    times, own = (
+        {kind: [spent for right, spent, _ in some if right is kind] for kind, _ in KINDS} for some in (seen, control)
     )
+    counts = {kind: {text for right, _, text in seen if right is kind} for kind, _ in KINDS}
+    area, told = auc(times[True], times[False]), auc(own[True], own[False])
+    figures: dict[str, Any] = {"guesses": len(seen), "latency AUC": area, "latency AUC, own prompt": told}
+    figures |= {"counts told": ", ".join(sorted(counts[True] | counts[False]))}
+    figures |= {f"ms, median, {name} guesses": statistics.median(times[kind]) * 1000 for kind, name in KINDS}
+    differing = len(counts[True] ^ counts[False])
+    bars = [
+        results.bar("guesses made", len(seen), wanted),
+        results.bar("count fields that differ between right and wrong guesses", differing, 0, at_most=True),
+        results.bar("AUC of the latency, either way", max(area, 1 - area), 0.55, at_most=True),
+        results.bar("AUC where the cache may tell (control), either way", max(told, 1 - told), 0.75),
+    ]
+    return figures, bars
+
+
+def _ask(client: httpx.Client, key: str, text: str) -> dict[str, Any]:
+    # A short system message of one's own keeps the template from adding its long one.
+    messages = [{"role": "system", "content": "Hi"}, {"role": "user", "content": text}]
+    body = chat("", messages=messages, max_tokens=1, temperature=0)
+    answer = client.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
     answer.raise_for_status()
     usage: dict[str, Any] = answer.json()["usage"]
     return usage
