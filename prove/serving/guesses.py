@@ -1,8 +1,8 @@
 """A second key guesses the first key's prompt: no count and no time may tell whether a guess is right.
 
 In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
-either order. Both are new to the attacker, so only the victim's cache could tell them apart. As a control the victim
-guesses at its own prompt, whose cache it may use: there the times must tell.
+either order. Both are new to the attacker, so only the victim's cache could tell them apart; there is one slot, which
+goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: there times must tell.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def prove(
     end = time.monotonic() + seconds
     control: list[Seen] = []
     with (
-        service(data, gguf=gguf, slots=2, threads=1, keys_only=1) as running,
+        service(data, gguf=gguf, slots=1, threads=1, keys_only=1) as running,
         httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client,
     ):
         for number in range(CONTROLS):
