@@ -2,7 +2,7 @@
 
 In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
 either order. Both are new to the attacker, so only the victim's cache could tell them apart; there is one slot, which
-goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: there times must tell.
+goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: times must tell.
 """
 
 from __future__ import annotations
