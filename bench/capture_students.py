@@ -83,6 +83,10 @@ class Lessons:
     def __init__(self, ids: Sequence[tuple[int, ...]], starts: Any, store: Any) -> None:
         self.ids, self.starts, self.store = ids, starts, store
 
+    def rows(self, place: int) -> int:
+        """Tokens of a text that the teacher wrote."""
+        return int(self.starts[place + 1] - self.starts[place])
+
     def whole(self, places: Sequence[int]) -> Tensor:
         """The teacher's distributions (R, V) of some texts, in their order."""
         parts = [self.store[self.starts[place] : self.starts[place + 1]] for place in places]
@@ -136,7 +140,9 @@ def student_log_p(student: Any, lessons: Lessons, places: Sequence[int]) -> Tens
     hidden_NH = hidden_states(student, packed)
     lengths = [len(lessons.ids[places[inside]]) for inside in packed.order]
     parts = dict(zip(packed.order, hidden_NH.split(lengths), strict=True))
-    return torch.log_softmax(student.lm_head(torch.cat([parts[place] for place in range(len(places))])), dim=-1)
+    # Of each text only the rows that predict the teacher's own tokens.
+    rows = [parts[inside][-lessons.rows(place) :] for inside, place in enumerate(places)]
+    return torch.log_softmax(student.lm_head(torch.cat(rows)), dim=-1)
 
 
 def divergence(student: Any, lessons: Lessons, place: int) -> float:
