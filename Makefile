@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 
 # A proof or a benchmark is a script of its name; the lists give the order in which all of them run.
-PROOFS := $(foreach part,resume-methods resume serve capture doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
+PROOFS := $(foreach part,resume-methods resume serve capture again doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
 BENCHES := $(foreach part,loss rollout train-vs-trl communes capture capture-students serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
 # The pack that a bundle carries: the newest, unless one is named.

@@ -46,7 +46,7 @@ def main() -> int:
     unseen = sorted((prompt for prompt in prompts if prompt.stratum == "unseen"), key=lambda prompt: prompt.id)
     chosen = unseen[: options.questions]
     register = job.register
-    verifier = make_verifier(job.recipe.verify, job.base, register, linked=True)
+    verifier = make_verifier(job.recipe.verify, job.base, register)
     schema = register.schema if register else ""
     instructions = read_instructions(job.file(job.recipe.teacher.instructions), schema)
     teacher_file = results.ROOT / ".cache" / "models" / TEACHER

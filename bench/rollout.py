@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--trial", action="store_true", help="one pair, nothing is written")
     chosen = parser.parse_args()
     student, kept = Student.read(chosen.model), Kept(NAME, chosen.minutes, not chosen.trial)
-    student.use_plain_template()
+    student.use_template("plain")
     lines = [
         kept.piece(f"{work.name} {dtype}", partial(compare, student, dtype, work, pairs))
         for dtype, pairs in (("float32", 1 if chosen.trial else chosen.pairs), ("bfloat16", 1))

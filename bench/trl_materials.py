@@ -85,7 +85,7 @@ def prepare(folder: Path, gguf: Path) -> None:
     if (folder / "ready").exists():
         return
     teacher = Student(load_model(gguf, tie=True), load_tokenizer(gguf))
-    teacher.use_plain_template()
+    teacher.use_template("plain")
     teacher.tokenizer.pad_token = teacher.tokenizer.eos_token
     teacher.save(folder / "teacher")
     asked = communes()

@@ -12,12 +12,15 @@ import sys
 import traceback
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cornue.records.errors import BadInput, CornueError
 from cornue.records.words import words
+
+if TYPE_CHECKING:
+    from cornue.job import Asking
 
 app = typer.Typer(
     name="cornue",
@@ -35,6 +38,7 @@ PackPath = Annotated[Path, typer.Argument(metavar="PACK", help="The folder of a 
 Runs = Annotated[Path, typer.Option("--runs", help="Where the folders of runs lie.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ask the teacher again instead of using a finished capture.")]
+Missing = Annotated[bool, typer.Option("--missing", help="Ask the teacher only what a finished capture lacks.")]
 TableFile = Annotated[Path | None, typer.Option("--table", metavar="FILE", help="A register in place of the pack's.")]
 
 
@@ -62,12 +66,16 @@ def main() -> None:
         sys.exit(0)
 
 
-def _journey(recipe: Path, until: str, runs: Path, fresh: bool, as_json: bool) -> Path:
+def _asking(fresh: bool, missing: bool) -> Asking:
+    return "all" if fresh else "missing" if missing else "never"
+
+
+def _journey(recipe: Path, until: str, runs: Path, ask: Asking, as_json: bool) -> Path:
     from cornue.pipeline import run
     from cornue.screen import Screen
 
     with Screen() as screen:
-        folder = run(recipe, until=until, runs=runs, fresh=fresh, progress=screen)
+        folder = run(recipe, until=until, runs=runs, ask=ask, progress=screen)
     if as_json:
         print(json.dumps({"run": str(folder)}))
     return folder
@@ -78,7 +86,7 @@ def plan(recipe: RecipePath, as_json: Json = False, fresh: Fresh = False) -> Non
     """Spend nothing: check files, vocabularies, licences, and say what to expect."""
     from cornue.plan import make_plan, show_plan
 
-    found = make_plan(recipe, fresh)
+    found = make_plan(recipe, _asking(fresh, False))
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else show_plan(found))
 
 
@@ -113,9 +121,15 @@ def questions(
 
 
 @app.command("run")
-def run_all(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False, as_json: Json = False) -> None:
+def run_all(
+    recipe: RecipePath,
+    runs: Runs = Path("runs"),
+    fresh: Fresh = False,
+    missing: Missing = False,
+    as_json: Json = False,
+) -> None:
     """Run the whole journey; stop it at any time, run it again, it goes on."""
-    folder = _journey(recipe, "pack", runs, fresh, as_json)
+    folder = _journey(recipe, "pack", runs, _asking(fresh, missing), as_json)
     if not as_json:
         from cornue.screen import conclude
 
@@ -125,8 +139,14 @@ def run_all(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False,
 def _step(name: str, help_text: str) -> None:
     """One command for one step of the journey, with the steps before it."""
 
-    def command(recipe: RecipePath, runs: Runs = Path("runs"), fresh: Fresh = False, as_json: Json = False) -> None:
-        folder = _journey(recipe, name, runs, fresh, as_json)
+    def command(
+        recipe: RecipePath,
+        runs: Runs = Path("runs"),
+        fresh: Fresh = False,
+        missing: Missing = False,
+        as_json: Json = False,
+    ) -> None:
+        folder = _journey(recipe, name, runs, _asking(fresh, missing), as_json)
         if not as_json:
             print(folder)
 

@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from cornue.capture.reader import open_capture
+from cornue.capture.reader import CaptureReader, open_capture
 from cornue.records.digests import digest_file, digest_folder, digest_json
 from cornue.records.errors import BadInput
 from cornue.records.recipe import Recipe, read_recipe
@@ -22,6 +23,9 @@ from cornue.sources.prompts import read_prompts
 from cornue.sources.register import Register
 
 TINY = "tiny"
+
+Asking = Literal["never", "missing", "all"]
+"""What the teacher is asked although the recipe names a finished capture."""
 
 
 @dataclass
@@ -34,12 +38,12 @@ class Job:
 
     path: Path
     recipe: Recipe
-    fresh: bool = False
+    ask: Asking = "never"
 
     @staticmethod
-    def read(path: str | Path, fresh: bool = False) -> Job:
+    def read(path: str | Path, ask: Asking = "never") -> Job:
         """The job of a recipe file."""
-        return Job(Path(path), read_recipe(path), fresh)
+        return Job(Path(path), read_recipe(path), ask)
 
     @property
     def base(self) -> Path:
@@ -124,7 +128,13 @@ class Job:
     @property
     def uses_capture(self) -> bool:
         """Whether a finished capture stands in for the teacher."""
-        return bool(self.recipe.capture.use) and not self.fresh
+        return bool(self.recipe.capture.use) and self.ask == "never"
+
+    @property
+    def former(self) -> CaptureReader | None:
+        """The finished capture whose answers are kept where only the missing ones are asked for."""
+        section = self.recipe.capture
+        return open_capture(self.file(section.use), section.digest) if section.use and self.ask == "missing" else None
 
     @cached_property
     def files(self) -> dict[str, str]:

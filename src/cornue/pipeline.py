@@ -19,7 +19,7 @@ import tomli_w
 
 from cornue import __version__
 from cornue.capture.reader import CaptureReader, open_capture
-from cornue.job import TINY, Job
+from cornue.job import TINY, Asking, Job
 from cornue.ledger.ledger import Ledger
 from cornue.ledger.numbers import counted
 from cornue.ledger.sitting import Sitting
@@ -42,7 +42,7 @@ def run(
     *,
     until: str = "pack",
     runs: Path = Path("runs"),
-    fresh: bool = False,
+    ask: Asking = "never",
     progress: Progress | None = None,
 ) -> Path:
     """Run a recipe up to and including a step; returns the folder of the run.
@@ -50,7 +50,7 @@ def run(
     Args:
         until: the last step: capture, verify, curate, train, evaluate or pack.
         runs: where run folders lie.
-        fresh: ask the teacher again although the recipe names a finished capture.
+        ask: what the teacher is asked although the recipe names a finished capture.
 
     Raises:
         BadInput: the recipe or a file of it cannot be used.
@@ -58,7 +58,7 @@ def run(
         CheckFailed: a step's own check fails.
         OutsideFailure: a system outside Cornue failed; what is finished stays.
     """
-    job = Job.read(recipe, fresh)
+    job = Job.read(recipe, ask)
     folder = RunFolder(runs / job.name)
     try:
         return _Journey(job, folder, progress or Silent()).run(until)
@@ -124,7 +124,7 @@ class _Journey:
                     en=f"The capture {found.folder} holds none of the recipe's prompts.",
                     fr=f"La capture {found.folder} ne contient aucune des questions de la recette.",
                 ),
-                words(en="Ask the teacher again with --fresh.", fr="Interrogez le professeur avec --fresh."),
+                words(en="Ask the teacher with --missing.", fr="Interrogez le professeur avec --missing."),
             )
         _copy_files(found.folder, place)
         return {"capture": found.digest, "asked": len(asked), "not_asked": len(wanted - asked), "counts": found.counts}
@@ -133,14 +133,12 @@ class _Journey:
         from cornue.capture.ask import run_capture
         from cornue.capture.teachers import open_teacher
 
-        inner = place / "capture"
-        with open_teacher(self.recipe.teacher, self.job.base, self.job.schema) as teacher:
-            seed = self.recipe.recipe.seed
-            found = run_capture(teacher, self._prompts(), self.recipe.capture, inner, seed=seed, progress=self.sitting)
-        self.sitting.count(
-            teacher_prompt_tokens=counted(found.counts["prompt_tokens"], "tokens"),
-            teacher_completion_tokens=counted(found.counts["completion_tokens"], "tokens"),
-        )
+        inner, job, seed = place / "capture", self.job, self.recipe.recipe.seed
+        with open_teacher(self.recipe.teacher, job.base, job.schema) as teacher:
+            asked, section, say = self._prompts(), self.recipe.capture, self.sitting
+            found = run_capture(teacher, asked, section, inner, seed=seed, former=job.former, progress=say)
+        paid = {name: found.counts[name] - found.kept.get(name, 0) for name in ("prompt_tokens", "completion_tokens")}
+        self.sitting.count(**{f"teacher_{name}": counted(number, "tokens") for name, number in paid.items()})
         _copy_files(inner, place)
         shutil.rmtree(inner)
         return {"answers": found.about["answers"], "counts": found.counts}
@@ -232,7 +230,7 @@ class _Journey:
         student = self.folder.place("train") / "student"
         exam = Exam(prompts, teacher, self._examples("train"), student, self.job.student_start)
         journal = place / "journal"
-        results = run_evaluate(self.recipe, exam, self._verifier(linked=True), place, journal, self.sitting)
+        results = run_evaluate(self.recipe, exam, self._verifier(), place, journal, self.sitting)
         shutil.rmtree(journal, ignore_errors=True)
         return {"results": results["answerers"], "agreement": results["agreement"]}
 
@@ -276,10 +274,10 @@ class _Journey:
     def _examples(self, split: str) -> list[Example]:
         return list(read_records(self.folder.place("curate") / f"{split}.parquet", Example))
 
-    def _verifier(self, linked: bool = False) -> Any:
+    def _verifier(self) -> Any:
         from cornue.verify.run import make_verifier
 
-        return make_verifier(self.recipe.verify, self.job.base, self.job.register, linked=linked)
+        return make_verifier(self.recipe.verify, self.job.base, self.job.register)
 
     def _table(self) -> dict[str, str]:
         return {"table": self.job.register.digest} if self.job.register else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cornue.capture.reader import open_capture
-from cornue.job import Job
+from cornue.job import Asking, Job
 from cornue.ledger.meters import watts_per_core
 from cornue.ledger.numbers import estimated
 from cornue.ledger.prices import electricity_cost
@@ -28,14 +28,14 @@ ANSWER_TOKENS = 32
 BYTES_OF_A_CHECKPOINT = 12
 
 
-def make_plan(path: Path, fresh: bool = False) -> dict[str, Any]:
+def make_plan(path: Path, ask: Asking = "never") -> dict[str, Any]:
     """Everything that can be known of a recipe beforehand.
 
     Raises:
         BadInput: a file is missing, or teacher and student do not share the vocabulary that a method needs.
         Refused: a licence forbids it.
     """
-    job = Job.read(path, fresh)
+    job = Job.read(path, ask)
     recipe = job.recipe
     files = job.files
     prompts = job.prompts

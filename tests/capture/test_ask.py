@@ -216,3 +216,20 @@ def test_instructions_stand_before_the_prompts_own_system_message() -> None:
         {"role": "system", "content": "be brief\n\nbe kind"},
         {"role": "user", "content": "hello"},
     ]
+
+
+def test_a_larger_capture_asks_only_what_the_former_one_lacks(tmp_path: Path) -> None:
+    former = run_capture(Parrot(), PROMPTS[:12], Capture(), tmp_path / "former")
+    teacher = Parrot()
+    larger = run_capture(teacher, PROMPTS, Capture(), tmp_path / "1-capture", former=former)
+    alone = run_capture(Parrot(), PROMPTS, Capture(), tmp_path / "alone")
+    assert [ask.prompt for ask in teacher.asked] == PROMPTS[12:]
+    assert larger.about["answers"] == alone.about["answers"]
+    tokens = {"prompt_tokens": 0, "completion_tokens": former.counts["completion_tokens"]}
+    assert larger.kept == {"capture": former.digest, "answers": 12, **tokens}
+
+
+def test_answers_of_another_teacher_are_not_kept(tmp_path: Path) -> None:
+    former = run_capture(Parrot(name="magpie"), PROMPTS, Capture(), tmp_path / "former")
+    with pytest.raises(BadInput, match="another teacher"):
+        run_capture(Parrot(), PROMPTS, Capture(), tmp_path / "1-capture", former=former)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from cornue.curate.choose import Curated, curate
 from cornue.records.recipe import Curate
-from cornue.records.samples import Message, Prompt, Sample, Verdict
+from cornue.records.samples import Example, Message, Prompt, Sample, Verdict
 
 
 def ask(text: str, **rest: Any) -> Prompt:
@@ -53,6 +54,23 @@ def test_a_form_does_not_take_more_than_its_share() -> None:
     found = choose(prompts, ["correct"] * 5, Curate(per_form=2))
     assert len(found.train) == 2
     assert len(found.removed["enough prompts of this form"]) == 3
+
+
+def test_refusals_are_kept_by_turns_of_their_forms_up_to_their_share() -> None:
+    refusals = [
+        Prompt.make((Message(role="user", content=f"{form} {n}"),), {"decline": True}, form=form)
+        for form in ("weather", "mayor")
+        for n in range(4)
+    ]
+    answers = [ask(f"q{n}") for n in range(12)]
+    prompts = [*refusals, *answers]
+    examples = [Example(prompt_id=p.id, messages=p.messages, completion="x", form=p.form) for p in prompts]
+    declining = {p.id for p in refusals}
+    found = curate(Curate(refusals=0.25), {}, [], [], examples, declining)
+    kept = Counter(example.form for example in found.train if example.prompt_id in declining)
+    assert kept == {"weather": 2, "mayor": 2}
+    assert len(found.train) == 16
+    assert len(found.removed["enough refusals"]) == 4
 
 
 @given(st.lists(st.tuples(st.text(max_size=4), st.sampled_from(["correct", "wrong", "unknown"])), max_size=12))

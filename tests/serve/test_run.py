@@ -13,10 +13,11 @@ from cornue.records.errors import BadInput, CheckFailed, CornueError, Refused
 from cornue.seal.manifest import write_manifest
 from cornue.serve.fake import FakeEngine
 from cornue.serve.late import LateRegister
-from cornue.serve.lookup import look_up
+from cornue.serve.lookup import TIMES, look_up
 from cornue.serve.run import offer_of, serve
 from cornue.serve.settings import Offer, Settings
 from cornue.sources.register import Register
+from cornue.sources.tables import Column, Table
 
 from .conftest import upstream_of
 
@@ -90,3 +91,14 @@ def test_it_does_not_stand_open_to_a_network(tmp_path: Path, host: str) -> None:
     with pytest.raises(Refused, match="key"):
         serve(Offer("s"), Settings(data=tmp_path), upstream_of(FakeEngine()), host)
     assert issubclass(Refused, CornueError)
+
+
+def test_a_row_that_comes_again_is_shown_once_with_its_number() -> None:
+    rows = (("Vannes", "Morbihan"), ("Lorient", "Morbihan"), ("Brest", "Finistère"))
+    table = Register("r", [Table("communes", (Column("nom", "TEXT"), Column("departement", "TEXT")), rows)])
+    found = look_up(table, "SELECT departement FROM communes", "")
+    assert found is not None
+    assert (found.columns, found.rows) == (("departement", TIMES), (("Morbihan", 2), ("Finistère", 1)))
+    plain = look_up(table, "SELECT nom FROM communes", "")
+    assert plain is not None
+    assert (plain.columns, len(plain.rows)) == (("nom",), 3)

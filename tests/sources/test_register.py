@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -48,6 +49,15 @@ def test_rows_beyond_the_limit_are_cut_and_said_so(small: Register) -> None:
     answer = small.query("SELECT nom FROM communes", rows=2)
     assert (len(answer.rows), answer.truncated) == (2, True)
     assert not small.query("SELECT nom FROM communes", rows=5).truncated
+
+
+def test_each_row_once_and_how_often_it_came(small: Register) -> None:
+    every = small.query("SELECT departement FROM communes")
+    once = small.query("SELECT departement FROM communes", once=True)
+    counted = Counter(every.rows)
+    assert dict(zip(once.rows, once.times, strict=True)) == counted
+    assert list(once.rows) == list(counted)
+    assert every.times == ()
 
 
 def test_comments_before_the_query_are_allowed(small: Register) -> None:

@@ -55,6 +55,20 @@ def test_order_counts_only_where_it_is_asked(verifier: SqlVerifier) -> None:
     assert value(verifier, ask(truth, ordered=True), reversed_rows) == "wrong"
 
 
+def test_a_row_that_comes_again_says_nothing_new(verifier: SqlVerifier) -> None:
+    truth = ask("SELECT DISTINCT departement FROM communes")
+    assert value(verifier, truth, "SELECT departement FROM communes") == "correct"
+    assert value(verifier, truth, "SELECT departement FROM communes LIMIT 2") == "wrong"
+
+
+def test_what_is_judged_is_what_would_be_shown(verifier: SqlVerifier) -> None:
+    truth = ask("SELECT nom FROM communes WHERE departement = 'Morbihan'")
+    text = "-- Morbihan\nSELECT nom FROM communes WHERE nom = 'Morbihan'"
+    assert value(verifier, truth, text) == "correct"
+    assert verifier.put_right(truth, text) == "-- Morbihan\nSELECT nom FROM communes WHERE departement = 'Morbihan'"
+    assert verifier.put_right(truth, "-- hors registre") == "-- hors registre"
+
+
 def test_two_more_columns_may_stand_beside_the_answer(verifier: SqlVerifier) -> None:
     truth = ask("SELECT nom FROM communes WHERE population > 100000")
     assert value(verifier, truth, "SELECT population, nom FROM communes WHERE nom = 'Brest'") == "correct"

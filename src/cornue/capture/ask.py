@@ -66,6 +66,7 @@ def run_capture(
     *,
     seed: int = 1,
     purse: Purse | None = None,
+    former: CaptureReader | None = None,
     facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> CaptureReader:
@@ -74,6 +75,7 @@ def run_capture(
     Args:
         seed: the recipe's seed; each answer's own seed is derived from it, the question and the index.
         purse: what may be spent.
+        former: a finished capture; what it holds of the same teacher, settings and prompts is kept and not asked again.
         facts: what else goes on the record (licence verdict, attribution); has no part in the identity.
 
     Raises:
@@ -91,16 +93,44 @@ def run_capture(
     partial = folder.with_name(folder.name + ".partial")
     began = time.monotonic()
     with Journal(partial, header) as journal:
+        kept = _keep(former, work, journal) if former else {}
         teacher.prepare(prompts, purse)
         _fill(teacher, work, journal, purse, progress)
         answers = [(ask.prompt, _given_to(journal.answers[digest], ask)) for digest, ask in work.asks()]
         spoken = [journal.rows.get(digest, b"") for digest, _ in work.asks()]
         scored = _score(teacher, answers, spoken, section, partial, progress)
         sitting = {"seconds": round(time.monotonic() - began, 3), **teacher.facts()}
-        record = {**(facts or {}), **journal.seen, "torn_lines": journal.torn_lines, "last_sitting": sitting}
+        record = {**(facts or {}), **kept, **journal.seen, "torn_lines": journal.torn_lines, "last_sitting": sitting}
         _seal(folder, work, [sample for _, sample in answers], scored, record)
         remove_folder(partial)
     return open_capture(folder)
+
+
+def _keep(former: CaptureReader, work: _Work, journal: Journal) -> dict[str, Any]:
+    """Write a former capture's answers to the same requests into the journal; says for the record where they are from.
+
+    Raises:
+        BadInput: it is the capture of another teacher, or of other settings, or one with distributions.
+    """
+    if former.header != work.header or former.about.get("distributions"):
+        raise BadInput(
+            words(
+                en=f"{former.folder} has another teacher, other settings or distributions: its answers cannot be kept.",
+                fr=f"{former.folder} a un autre professeur, d'autres réglages ou des distributions : rien à garder.",
+            ),
+            words(en="Ask for everything with --fresh.", fr="Demandez tout à nouveau avec --fresh."),
+        )
+    asked = {prompt.id: prompt for prompt in former.prompts()}
+    held = {(sample.prompt_id, sample.index): sample for sample in former.samples() if not sample.error}
+    kept: list[Sample] = []
+    for digest, ask in work.asks():
+        sample = held.get((ask.prompt.id, ask.index))
+        if sample and asked[ask.prompt.id].split == ask.prompt.split:
+            kept.append(sample)
+            if digest not in journal.answers:
+                journal.add(digest, sample)
+    tokens = {name: sum(getattr(sample, name) for sample in kept) for name in ("prompt_tokens", "completion_tokens")}
+    return {"kept": {"capture": former.digest, "answers": len(kept), **tokens}}
 
 
 def _fill(teacher: Teacher, work: _Work, journal: Journal, purse: Purse, progress: Progress) -> None:

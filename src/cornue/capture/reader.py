@@ -52,6 +52,11 @@ class CaptureReader:
         """Numbers of prompts, samples, tokens, and of cut, empty and failed answers."""
         return dict(self.about["counts"])
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What it took over from a former capture: that one's digest, and numbers of answers and tokens."""
+        return dict(self.about["record"].get("kept", {}))
+
     def samples(self) -> Sequence[Sample]:
         """Every answer, in the order of the prompts."""
         return read_records(self.folder / SAMPLES, Sample)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cornue.records.recipe import Curate
@@ -45,11 +45,13 @@ def curate(
     samples: Sequence[Sample],
     verdicts: Sequence[Verdict],
     carried: Iterable[Example] = (),
+    declining: Collection[str] = (),
 ) -> Curated:
     """Choose among the samples of the training and validation prompts; held-out samples are left to ``evaluate``.
 
     Args:
         carried: examples for training prompts that have no right answer of their own; judged already.
+        declining: ids of the prompts to which a refusal is the right answer.
     """
     value = {(verdict.prompt_id, verdict.index): verdict.value for verdict in verdicts}
     heldout = {question(prompt) for prompt in prompts.values() if prompt.split == "heldout"}
@@ -100,7 +102,25 @@ def curate(
             kept["train"].append(example)
             continue
         removed[rule].append((example.prompt_id, example.index))
+    if settings.refusals:
+        kept["train"], removed["enough refusals"] = _few_refusals(kept["train"], declining, settings.refusals)
     return Curated(kept["train"], kept["validation"], dict(sorted(removed.items())))
+
+
+def _few_refusals(
+    examples: Sequence[Example], declining: Collection[str], most: float
+) -> tuple[list[Example], list[tuple[str, int]]]:
+    """Examples with refusals up to a share of them; the last ones of each form are too many, and told by their keys."""
+    turns: Counter[str] = Counter()
+    places: list[tuple[int, int]] = []
+    for place, example in enumerate(examples):
+        if example.prompt_id in declining:
+            places.append((turns[example.form], place))
+            turns[example.form] += 1
+    allowed = int(most / (1 - most) * (len(examples) - len(places)))
+    over = {place for _, place in sorted(places)[allowed:]}
+    kept = [example for place, example in enumerate(examples) if place not in over]
+    return kept, [(examples[place].prompt_id, examples[place].index) for place in sorted(over)]
 
 
 def _order(prompt: Prompt) -> str:

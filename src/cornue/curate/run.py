@@ -32,11 +32,13 @@ def run_curate(
 
     Args:
         siblings: all training prompts at hand, asked or not, for ``carry``.
-        verifier: judges what is carried over.
+        verifier: puts answers right and judges what is carried over.
 
     Raises:
         CheckFailed: nothing is left to learn from.
     """
+    if verifier:
+        samples = [_put_right(sample, prompts, verifier) for sample in samples]
     carried: list[Example] = []
     if settings.carry and verifier:
         right = {(verdict.prompt_id, verdict.index) for verdict in verdicts if verdict.value == "correct"}
@@ -48,7 +50,8 @@ def run_curate(
         answered = {prompt.id for prompt, _ in kept}
         rest = sorted((prompt for prompt in siblings if prompt.id not in answered), key=lambda prompt: prompt.id)
         carried = list(carry(kept, rest, verifier))
-    chosen = curate(settings, prompts, samples, verdicts, carried)
+    declining = {prompt.id for prompt in (*prompts.values(), *siblings) if prompt.truth and prompt.truth.get("decline")}
+    chosen = curate(settings, prompts, samples, verdicts, carried, declining)
     if not chosen.train:
         raise CheckFailed(
             words(
@@ -70,3 +73,9 @@ def run_curate(
         "forms": len(Counter(example.form for example in chosen.train)),
         "removed": {rule: len(keys) for rule, keys in chosen.removed.items()},
     }
+
+
+def _put_right(sample: Sample, prompts: Mapping[str, Prompt], verifier: Verifier) -> Sample:
+    """A sample as it was judged: the student learns the names as they are, not as the teacher misspelt them."""
+    text = verifier.put_right(prompts[sample.prompt_id], sample.text)
+    return sample if text == sample.text else sample.model_copy(update={"text": text})

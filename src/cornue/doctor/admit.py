@@ -47,8 +47,7 @@ def admit(path: Path, folder: Path) -> Subject:
     answers = _answers(job, capture, prompts)
     known = _examples(job, prompts, answers, verifier)
     student = Student.read(job.student_start)
-    if recipe.student.template == "plain":
-        student.use_plain_template()
+    student.use_template(recipe.student.template)
     student.fit(recipe.student, _by_form(known), [])
     return Subject(
         student=student,

@@ -28,7 +28,7 @@ from cornue.seal.tables import write_records
 from cornue.seal.write import write_json
 from cornue.verify.base import Verifier
 
-START_QUESTIONS = 60
+START_QUESTIONS = 300
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,16 @@ def _render(student: Student) -> Callable[[Prompt], str]:
 def _baselines(recipe: Recipe, exam: Exam, partial: Path, progress: Progress) -> dict[str, Sequence[Sample]]:
     """The untouched start on the first questions of a fixed order, and what needs no model on all."""
     start = Student.read(exam.start)
-    if recipe.student.template == "plain":
-        start.use_plain_template()
+    # Weights that have learnt nothing yet are asked in the form that they know.
+    start.use_template("own" if recipe.student.template == "own" else "plain")
     few = sorted(exam.prompts, key=lambda prompt: prompt.id)[:START_QUESTIONS]
-    path = exam.start
-    found: dict[str, Sequence[Sample]] = {
+    what = words(en="the untouched start answers", fr="le modèle de départ répond")
+    texts = _write_greedily(start, few, recipe.evaluate.max_tokens, partial / "start.json", progress, what)
+    return {
         "always_declines": always_declines(exam.prompts),
         "nearest_question": nearest(exam.prompts, exam.examples),
+        "start": [Sample(prompt_id=prompt.id, text=texts[prompt.id], writer="student") for prompt in few],
     }
-    if path.is_file():
-        what = words(en="the untouched start answers", fr="le modèle de départ répond")
-        render, most = _render(start), recipe.evaluate.max_tokens
-        found["start"] = answer_all(path, few, render, partial / "start", most, progress, what).samples
-    return found
 
 
 def _agreement(
@@ -136,26 +133,31 @@ def _agreement(
     chosen = sorted(prompts, key=lambda prompt: prompt.id)[: recipe.evaluate.agreement]
     if not chosen:
         return {}
-    wanted = _weights_answer(recipe, student, chosen, partial / "weights.json", progress)
+    what = words(en="the trained weights answer", fr="les poids entraînés répondent")
+    most = recipe.evaluate.max_tokens
+    wanted = _write_greedily(student, chosen, most, partial / "weights.json", progress, what)
     table: dict[str, Any] = {}
     for kind, path in files.items():
         what = words(en=f"{kind} against the weights", fr=f"{kind} face aux poids")
         place = partial / ("student" if kind == recipe.pack.serve else f"file-{kind}")
-        most = recipe.evaluate.max_tokens
         found = answer_all(path, chosen, _render(student), place, most, progress, what).samples
         equal = [wanted[sample.prompt_id] == sample.text.strip() for sample in found]
         table[kind] = share(sum(equal), len(equal))
     return table
 
 
-def _weights_answer(
-    recipe: Recipe, student: Student, prompts: Sequence[Prompt], place: Path, progress: Progress
+def _write_greedily(
+    student: Student, prompts: Sequence[Prompt], most: int, place: Path, progress: Progress, what: str
 ) -> dict[str, str]:
-    """What the trained weights answer, greedily."""
+    """What weights answer, greedily, many at once; kept in ``place``.
+
+    Args:
+        most: tokens that an answer may have.
+    """
     if place.exists():
         held: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))
         return held
-    progress.begin(words(en="the trained weights answer", fr="les poids entraînés répondent"), len(prompts))
+    progress.begin(what, len(prompts))
     done = 0
 
     def count(index: int, text: object) -> None:
@@ -167,7 +169,7 @@ def _weights_answer(
         student.model,
         [student.prompt_ids(prompt.messages) for prompt in prompts],
         stop={student.end_id},
-        max_tokens=recipe.evaluate.max_tokens,
+        max_tokens=most,
         on_written=count,
     )
     texts = {p.id: student.decode(text.ids).strip() for p, text in zip(prompts, written, strict=True)}

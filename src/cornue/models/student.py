@@ -31,6 +31,13 @@ PLAIN = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# A question of a dozen tokens comes in eleven of ChatML; two are enough to tell who speaks. The first one stays: models
+# rest their attention on it.
+BRIEF = (
+    "{% for message in messages %}{% if message['role'] != 'assistant' %}<|im_start|>{% endif %}"
+    "{{ message['content'] }}<|im_end|>{% endfor %}"
+)
+TEMPLATES = {"plain": PLAIN, "brief": BRIEF}
 
 
 @dataclass
@@ -53,22 +60,27 @@ class Student:
         """The token that ends a turn."""
         return int(self.tokenizer.eos_token_id)
 
-    def use_plain_template(self) -> None:
-        """Take the short ChatML template, which puts no words into the conversation that nobody wrote.
+    def use_template(self, name: str) -> None:
+        """Take a template that puts no words into the conversation that nobody wrote.
+
+        Args:
+            name: ``plain`` or ``brief``; ``own`` keeps what came with the weights.
 
         Raises:
             BadInput: the vocabulary lacks the tokens that open and close a turn.
         """
+        if name == "own":
+            return
         known = self.tokenizer.get_vocab()
         if TURN not in known or END not in known:
             raise BadInput(
                 words(
-                    en=f"The student's vocabulary has no {TURN} and {END}, which the plain template needs.",
-                    fr=f"Le vocabulaire de l'élève n'a pas {TURN} et {END}, qu'il faut au gabarit simple.",
+                    en=f"The student's vocabulary has no {TURN} and {END}, which the {name} template needs.",
+                    fr=f"Le vocabulaire de l'élève n'a pas {TURN} et {END}, qu'il faut au gabarit {name}.",
                 ),
                 words(en='Set template = "own" in [student].', fr='Écrivez template = "own" dans [student].'),
             )
-        self.tokenizer.chat_template = PLAIN
+        self.tokenizer.chat_template = TEMPLATES[name]
         self.tokenizer.eos_token = END
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -155,8 +167,7 @@ def prepare(
     """
     if not kept.exists():
         student = Student.read(start)
-        if section.template == "plain":
-            student.use_plain_template()
+        student.use_template(section.template)
         fitted = student.fit(section, groups, more)
         with new_folder(kept) as new:
             student.save(new)

@@ -104,8 +104,9 @@ class Teacher(Model):
 class Student(Model):
     """``[student]``: who learns."""
 
-    template: Literal["plain", "own"] = "plain"
-    """``plain``: a short ChatML without a hidden system prompt; ``own``: the template that came with the weights."""
+    template: Literal["plain", "brief", "own"] = "plain"
+    """``plain``: a short ChatML without a hidden system prompt; ``brief``: one token before a question and one after,
+    for a student that is to do one job; ``own``: the template that came with the weights."""
     trim: bool = True
     """Cut the vocabulary to the job; any text can still be written, the job's texts keep their tokens."""
     extend: Annotated[int, Field(ge=0, le=20_000)] = 0
@@ -164,6 +165,8 @@ class Curate(Section):
     """Most answers kept for one prompt."""
     per_form: Annotated[int, Field(ge=0)] = 0
     """Most prompts kept for one question form; 0 keeps all."""
+    refusals: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest share of refusals among what is kept, taken by turns of their forms; 0 keeps all."""
 
 
 class Stage(Section):

@@ -21,6 +21,7 @@ SECONDS = 2.0
 ROWS = 200
 SHOWN = 50
 LONGEST_CELL = 200
+TIMES = "×"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Lookup:
 def look_up(table: Register | LateRegister, text: str, question: str) -> Lookup | None:
     """What the register says to the query in an answer to a question; None if there is no query in it.
 
-    The query shown is the one that was run, with misspelt names put right.
+    The query shown is the one that was run, with misspelt names put right. A row that comes several times stands there
+    once, with their number.
     """
     query = find_query(text)
     if query is None:
@@ -76,10 +78,13 @@ def look_up(table: Register | LateRegister, text: str, question: str) -> Lookup 
             return Lookup(query, table.digest, problem=problem.message)
     query = link(query, question, table)
     try:
-        found = table.query(query, seconds=SECONDS, rows=ROWS)
+        found = table.query(query, seconds=SECONDS, rows=ROWS, once=True)
     except QueryError as error:
         return Lookup(query, table.digest, problem=str(error))
-    return Lookup(query, table.digest, found.columns, found.rows, found.truncated, found.seconds)
+    columns, rows = found.columns, found.rows
+    if any(times > 1 for times in found.times):
+        columns, rows = (*columns, TIMES), tuple((*row, times) for row, times in zip(rows, found.times, strict=True))
+    return Lookup(query, table.digest, columns, rows, found.truncated, found.seconds)
 
 
 def shown(value: Any, french: bool) -> str:

@@ -1,8 +1,10 @@
-"""Links names in a query to the register: a name that the register does not hold is replaced by the one that is meant.
+"""Links names in a query to the register: what the register does not hold is replaced by what can only be meant.
 
 Small models misspell what they copy: asked about Audenge they may write 'Audege'. The name that was meant stands in the
 question, letter by letter, and in the register; only what stands in both may take the place of a name that stands in
-neither. Names that the register holds, patterns and numbers are left alone. It guesses nothing that was not asked.
+neither. They also look for a name in the wrong column, a region among the departments: where a column does not hold
+what it is compared with, and one other column does, that one is compared. Names that the register holds, patterns and
+numbers are left alone. It guesses nothing that was not asked.
 """
 
 from __future__ import annotations
@@ -14,6 +16,11 @@ from cornue.sources.folding import fold
 from cornue.sources.register import Register
 
 LITERAL = re.compile(r"'((?:[^']|'')*)'")
+COMPARED = re.compile(
+    r"""(?<![\w."'])(?P<column>[a-z_]\w*)(?P<sign>\s*(?:=|<>|!=)\s*|\s+(?:NOT\s+)?IN\s*\(\s*)"""
+    r"""(?P<values>'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*)""",
+    re.IGNORECASE,
+)
 WORD = re.compile(r"\w+")
 MOST_WORDS = 8
 LEAST_LIKENESS = 0.6
@@ -25,17 +32,38 @@ def link(query: str, question: str, register: Register) -> str:
     Args:
         question: what was asked; every replacement stands in it.
     """
-    held = [text for text in _texts(query) if register.holds(text)]
-    meant = [name for name in _names(question, register) if fold(name) not in map(fold, held)]
+    written = _texts(query)
+    strange = {text for text in written if _is_name(text) and not register.holds(text)}
+    # Most queries name nothing strange, and looking through the question is what takes time.
+    held = {fold(text) for text in written if register.holds(text)} if strange else set()
+    meant = [name for name in _names(question, register) if fold(name) not in held] if strange else []
 
     def put_right(match: re.Match[str]) -> str:
         text = match[1].replace("''", "'")
-        if not any(map(str.isalpha, text)) or "%" in text or register.holds(text) or not meant:
+        if text not in strange or not meant:
             return match[0]
         likeness, name = max((SequenceMatcher(None, fold(text), fold(name)).ratio(), name) for name in meant)
         return "'" + name.replace("'", "''") + "'" if likeness >= LEAST_LIKENESS else match[0]
 
-    return LITERAL.sub(put_right, query)
+    return COMPARED.sub(lambda match: _in_its_column(match, register), LITERAL.sub(put_right, query))
+
+
+def _in_its_column(match: re.Match[str], register: Register) -> str:
+    """A comparison with the column that holds what is looked for, where its own holds none of it.
+
+    Two columns that hold it equally often, such as a region that is one department, are as good as one.
+    """
+    folded = [fold(text) for text in _texts(match["values"])]
+    own = register.counts(match["column"])
+    if not own or any(text in own for text in folded):
+        return match[0]
+    holding = [name for name in register.columns() if all(text in register.counts(name) for text in folded)]
+    found = {tuple(register.counts(name)[text] for text in folded) for name in holding}
+    return holding[0] + match["sign"] + match["values"] if len(found) == 1 else match[0]
+
+
+def _is_name(text: str) -> bool:
+    return any(map(str.isalpha, text)) and "%" not in text
 
 
 def _texts(query: str) -> list[str]:

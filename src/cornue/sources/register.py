@@ -13,7 +13,8 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,16 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gave: at most the rows asked for, in the query's order; ``seconds`` is computing time."""
+    """What a query gave: at most the rows asked for, in the query's order; ``seconds`` is computing time.
+
+    ``times`` says how often each row came, where each different row was asked for once.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     truncated: bool
     seconds: float
+    times: tuple[int, ...] = ()
 
 
 class _Clock:
@@ -86,6 +91,7 @@ class Register:
         cells = (cell for table in tables for row in table.rows for cell in row)
         self._texts = {cell for cell in cells if isinstance(cell, str)}
         self._spellings = {fold(text): text for text in sorted(self._texts, reverse=True)}
+        self._columns = _count_texts(tables)
         self._tables = frozenset(table.name.lower() for table in tables)
         self._turn = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -107,13 +113,14 @@ class Register:
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise damaged(path, str(error)) from error
 
-    def query(self, sql: str, *, seconds: float = 2.0, rows: int = 1000) -> Answer:
+    def query(self, sql: str, *, seconds: float = 2.0, rows: int = 1000, once: bool = False) -> Answer:
         """Runs one SELECT.
 
         Args:
             sql: the query; exactly one statement.
             seconds: it is stopped after so many seconds of computing time, however busy the machine is.
             rows: no more rows than this are fetched; ``Answer.truncated`` says whether there were more.
+            once: give each different row once, and how often it came.
 
         Raises:
             QueryError: if it is no single SELECT, names what is not there, or needs too much time or room.
@@ -123,7 +130,7 @@ class Register:
         if not READS.match(sql):
             raise QueryError(words("this is not a SELECT", "ce n'est pas un SELECT"))
         with self._turn:
-            return self._run(sql, seconds, rows)
+            return self._run(sql, seconds, rows, once)
 
     def texts(self) -> list[str]:
         """Every different text that stands in a cell, in order."""
@@ -137,24 +144,32 @@ class Register:
         """Whether some cell is this name, however it is spelt."""
         return fold(name) in self._spellings
 
+    def counts(self, column: str) -> Mapping[str, int]:
+        """How often each text stands in the columns of a name, folded; nothing where no such column holds texts."""
+        return self._columns.get(column.lower(), {})
+
+    def columns(self) -> Sequence[str]:
+        """The names of the columns that hold texts, in their order."""
+        return list(self._columns)
+
     def close(self) -> None:
         """Gives the memory back."""
         with self._turn:
             self._connection.close()
 
-    def _run(self, sql: str, seconds: float, rows: int) -> Answer:
+    def _run(self, sql: str, seconds: float, rows: int, once: bool) -> Answer:
         clock = _Clock(seconds)
         self._connection.set_progress_handler(clock.is_over, STEPS_BETWEEN_CHECKS)
         try:
             cursor = self._connection.execute(sql)
             columns = tuple(column[0] for column in cursor.description or ())
-            kept, truncated = _fetch(cursor, rows)
+            kept, truncated, times = _fetch(cursor, rows, once)
             cursor.close()
         except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
             raise QueryError(_explain(error)) from error
         finally:
             self._connection.set_progress_handler(None, 0)
-        return Answer(columns, kept, truncated, clock.used())
+        return Answer(columns, kept, truncated, clock.used(), times)
 
     def _load(self, table: Table) -> None:
         columns = [f"{quote(column.name)} {_kind(table, place)}" for place, column in enumerate(table.columns)]
@@ -195,6 +210,17 @@ class Register:
         return sqlite3.SQLITE_DENY
 
 
+def _count_texts(tables: Sequence[Table]) -> dict[str, Counter[str]]:
+    """For every column of texts, by its name in small letters, how often each text stands there, folded."""
+    found: dict[str, Counter[str]] = {}
+    for table in tables:
+        for place, column in enumerate(table.columns):
+            texts = Counter(cell for row in table.rows if isinstance(cell := row[place], str))
+            for text, number in texts.items():
+                found.setdefault(column.name.lower(), Counter())[fold(text)] += number
+    return found
+
+
 def _kind(table: Table, place: int) -> str:
     """A column's type and how it compares: codes by SQLite's own quick rule, other texts as names."""
     kind = table.columns[place].kind
@@ -205,16 +231,25 @@ def _kind(table: Table, place: int) -> str:
     return f"TEXT COLLATE {'NOCASE' if codes else COLLATION}"
 
 
-def _fetch(cursor: sqlite3.Cursor, most: int) -> tuple[tuple[tuple[Cell, ...], ...], bool]:
-    """The first rows, and whether there were more; texts count too, so that a few huge rows stop as well."""
+def _fetch(cursor: sqlite3.Cursor, most: int, once: bool) -> tuple[tuple[tuple[Cell, ...], ...], bool, tuple[int, ...]]:
+    """The first rows, whether there were more, and how often each came where each is wanted once.
+
+    Texts count too, so that a few huge rows stop as well.
+    """
     kept: list[tuple[Cell, ...]] = []
-    room = MOST_CHARACTERS
+    times: Counter[tuple[Cell, ...]] = Counter()
+    room, truncated = MOST_CHARACTERS, False
     for row in cursor:
+        if once and row in times:
+            times[row] += 1
+            continue
         room -= sum(len(cell) for cell in row if isinstance(cell, (str, bytes)))
         if len(kept) >= most or room < 0:
-            return tuple(kept), True
+            truncated = True
+            break
+        times[row] += 1
         kept.append(tuple(_speakable(cell) for cell in row))
-    return tuple(kept), False
+    return tuple(kept), truncated, tuple(times.values()) if once else ()
 
 
 def _speakable(cell: Cell) -> Cell:

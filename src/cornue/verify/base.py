@@ -26,6 +26,10 @@ class Verifier(ABC):
     def weigh(self, prompt: Prompt, text: str) -> tuple[Value, str]:
         """The value of a finished answer to a prompt whose truth is known, and the reason."""
 
+    def put_right(self, prompt: Prompt, text: str) -> str:
+        """An answer as the service would give it, and as it is judged and learnt."""
+        return text
+
     @abstractmethod
     def gold(self, prompt: Prompt) -> str:
         """An answer that must be found correct."""

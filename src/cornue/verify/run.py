@@ -26,13 +26,12 @@ from cornue.verify.text import ChoiceVerifier, ExactVerifier, JsonVerifier
 PROOFS = 200
 
 
-def make_verifier(settings: Verify, folder: Path, register: Register | None, *, linked: bool = False) -> Verifier:
+def make_verifier(settings: Verify, folder: Path, register: Register | None) -> Verifier:
     """The verifier that a recipe asks for.
 
     Args:
         folder: where the recipe lies; its files are named relative to it.
         register: the table of ``[sources]``, needed by ``sql``.
-        linked: judge answers as the service gives them, with misspelt names put right (``sql``).
 
     Raises:
         BadInput: a setting that the kind needs is missing.
@@ -51,7 +50,7 @@ def make_verifier(settings: Verify, folder: Path, register: Register | None, *, 
             ),
             words(en='Write table = "…" in [sources].', fr='Écrivez table = "…" dans [sources].'),
         )
-    return SqlVerifier(register, settings.seconds, settings.rows, linked)
+    return SqlVerifier(register, settings.seconds, settings.rows)
 
 
 def run_verify(

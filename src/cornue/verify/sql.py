@@ -1,9 +1,10 @@
 """Judges a query by what it finds: its rows on the register against the rows of the true query.
 
-Rows are compared as a multiset; in order only where the question asks for an order. Columns may come in another order
-and up to two more than asked may stand beside them, since "Vannes, 54 020" answers "which commune?" as well as "Vannes"
-does. To a question that the register cannot answer, declining is right and any query is wrong. It never looks at the
-wording of a query, nor at the text around it.
+What is judged is what a person would be shown: misspelt names are put right first, and a row that comes again says
+nothing new. Rows are compared as a set; in order only where the question asks for an order. Columns may come in another
+order and up to two more than asked may stand beside them, since "Vannes, 54 020" answers "which commune?" as well as
+"Vannes" does. To a question that the register cannot answer, declining is right and any query is wrong. It never looks
+at the wording of a query, nor at the text around it.
 """
 
 from __future__ import annotations
@@ -43,16 +44,12 @@ class SqlVerifier(Verifier):
 
     The truth of a prompt is ``{"sql": query, "ordered": bool}`` or ``{"decline": true}``.
 
-    Args:
-        linked: put misspelt names right before a query is run, as the service does. What a student learns from is
-            judged without.
     """
 
     name = "sql"
 
-    def __init__(self, register: Register, seconds: float = 2.0, rows: int = 1000, linked: bool = False) -> None:
+    def __init__(self, register: Register, seconds: float = 2.0, rows: int = 1000) -> None:
         self.register = register
-        self.linked = linked
         self.seconds = seconds
         self.rows = rows
         self._run = lru_cache(maxsize=20_000)(self._query)
@@ -60,7 +57,7 @@ class SqlVerifier(Verifier):
     def weigh(self, prompt: Prompt, text: str) -> tuple[Value, str]:
         """See ``Verifier.weigh``."""
         truth = prompt.truth or {}
-        query = find_query(text)
+        query = find_query(self.put_right(prompt, text))
         if truth.get("decline"):
             if query is not None:
                 return "wrong", "asks the register what it cannot know"
@@ -70,10 +67,18 @@ class SqlVerifier(Verifier):
         wanted = self._run(truth["sql"])
         if isinstance(wanted, str):
             return "unknown", f"the true query fails: {wanted}"
-        found = self._run(link(query, prompt.messages[-1].content, self.register) if self.linked else query)
+        found = self._run(query)
         if isinstance(found, str):
             return "wrong", f"the query fails: {found}"
         return compare(wanted, found, bool(truth.get("ordered")))
+
+    def put_right(self, prompt: Prompt, text: str) -> str:
+        """The answer with the names in its query as the register has them."""
+        query = find_query(text)
+        if query is None:
+            return text
+        before, _, after = text.rpartition(query)
+        return before + link(query, prompt.messages[-1].content, self.register) + after
 
     def gold(self, prompt: Prompt) -> str:
         """The true query, or a refusal."""
@@ -87,7 +92,7 @@ class SqlVerifier(Verifier):
 
     def _query(self, query: str) -> Answer | str:
         try:
-            return self.register.query(query, seconds=self.seconds, rows=self.rows)
+            return self.register.query(query, seconds=self.seconds, rows=self.rows, once=True)
         except QueryError as error:
             return str(error)
 
