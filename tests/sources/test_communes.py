@@ -17,6 +17,7 @@ from cornue.sources.forms import read_forms
 from cornue.sources.prompts import read_prompts
 from cornue.sources.register import Register
 from cornue.sources.tables import Table
+from cornue.verify.sql import SqlVerifier
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "communes"
 CONDITION = re.compile(r"(\w+) (?:=|IN|LIKE) (\((?:'(?:[^']|'')*'(?:, )?)+\)|'(?:[^']|'')*')")
@@ -111,3 +112,12 @@ def test_the_register_is_whole(communes: Register, table: Table) -> None:
 
 def test_the_data_travels_small() -> None:
     assert sum((RECIPE / name).stat().st_size for name in ("register.sqlite.xz", "prompts.jsonl.xz")) < 2_500_000
+
+
+def test_true_queries_are_right_already_and_linking_leaves_their_answers_alone(prompts: list[Prompt]) -> None:
+    register = Register.open(RECIPE / "register.sqlite.xz")
+    verifier = SqlVerifier(register)
+    for prompt in prompts[::3]:
+        query = (prompt.truth or {}).get("sql")
+        if query and verifier.put_right(prompt, query) != query:
+            assert verifier.weigh(prompt, query)[0] == "correct", prompt.messages[-1].content

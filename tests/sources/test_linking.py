@@ -27,6 +27,8 @@ def where(name: str) -> str:
         ("Puy en Velai", "population du puy en velay, le puy en velay", "Le Puy-en-Velay"),
         ("L''Haye-les-Roses", "l'hay les roses : population", "L''Haÿ-les-Roses"),
         ("Saint-Deni", "qui habite saint denis d'oleron", "Saint-Denis-d''Oléron"),
+        ("Saint-Denis", "qui habite saint denis d'oleron", "Saint-Denis-d''Oléron"),
+        ("Tarn-C''est-Audenge", "la plus grande du tarn c'est audenge ?", "Tarn"),
     ],
 )
 def test_a_misspelt_name_becomes_the_one_that_was_asked_about(written: str, question: str, meant: str) -> None:

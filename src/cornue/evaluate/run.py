@@ -29,6 +29,7 @@ from cornue.seal.write import write_json
 from cornue.verify.base import Verifier
 
 START_QUESTIONS = 300
+AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ def _write_greedily(
         [student.prompt_ids(prompt.messages) for prompt in prompts],
         stop={student.end_id},
         max_tokens=most,
+        slots=AT_ONCE,
         on_written=count,
     )
     texts = {p.id: student.decode(text.ids).strip() for p, text in zip(prompts, written, strict=True)}

@@ -1,16 +1,18 @@
 """Links names in a query to the register: what the register does not hold is replaced by what can only be meant.
 
-Small models misspell what they copy: asked about Audenge they may write 'Audege'. The name that was meant stands in the
-question, letter by letter, and in the register; only what stands in both may take the place of a name that stands in
-neither. They also look for a name in the wrong column, a region among the departments: where a column does not hold
-what it is compared with, and one other column does, that one is compared. Names that the register holds, patterns and
-numbers are left alone. It guesses nothing that was not asked.
+Small models misspell what they copy: asked about Audenge they may write 'Audege', and 'Savoie' for Haute-Savoie. The
+name that was meant stands in the question, letter by letter, and in the register; only what stands in both may take the
+place of a name that stands not in the question. They also look for a name in the wrong column, a region among the
+departments: where a column does not hold what it is compared with, and one other column does, that one is compared.
+Patterns and numbers are left alone. It guesses nothing that was not asked.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from cornue.sources.folding import fold
 from cornue.sources.register import Register
@@ -22,30 +24,58 @@ COMPARED = re.compile(
     re.IGNORECASE,
 )
 WORD = re.compile(r"\w+")
+ARTICLE = re.compile(r"^(?:la|le|les|l) ")
 MOST_WORDS = 8
 LEAST_LIKENESS = 0.6
 
 
 def link(query: str, question: str, register: Register) -> str:
-    """The query with its misspelt names as the register spells them.
+    """The query with its names as the question means them and as the register spells them.
 
     Args:
         question: what was asked; every replacement stands in it.
     """
-    written = _texts(query)
-    strange = {text for text in written if _is_name(text) and not register.holds(text)}
-    # Most queries name nothing strange, and looking through the question is what takes time.
-    held = {fold(text) for text in written if register.holds(text)} if strange else set()
-    meant = [name for name in _names(question, register) if fold(name) not in held] if strange else []
+    written = {fold(text) for text in _texts(query)}
+    names = _names(question, register)
+    meant = [name for name in names if fold(name) not in written]
 
     def put_right(match: re.Match[str]) -> str:
         text = match[1].replace("''", "'")
-        if text not in strange or not meant:
+        held = register.holds(text)
+        if not meant or "%" in text or not any(map(str.isalpha, text)) or (held and _is_asked(text, question, names)):
             return match[0]
-        likeness, name = max((SequenceMatcher(None, fold(text), fold(name)).ratio(), name) for name in meant)
-        return "'" + name.replace("'", "''") + "'" if likeness >= LEAST_LIKENESS else match[0]
+        name = _meant(text, meant, held)
+        return "'" + name.replace("'", "''") + "'" if name else match[0]
 
     return COMPARED.sub(lambda match: _in_its_column(match, register), LITERAL.sub(put_right, query))
+
+
+def _is_asked(text: str, question: str, names: Sequence[str]) -> bool:
+    """Whether a name stands in the question, and not merely as a part of a longer name; articles do not count."""
+    bare = f" {_bare(text)} "
+    swallowed = any(bare in f" {fold(name)} " and bare.strip() != _bare(name) for name in names)
+    return not swallowed and bare in f" {' '.join(WORD.findall(fold(question)))} "
+
+
+def _bare(name: str) -> str:
+    """A name without its article: to live "au Havre" is to live in Le Havre."""
+    return ARTICLE.sub("", " ".join(WORD.findall(fold(name))))
+
+
+def _meant(text: str, names: Sequence[str], held: bool) -> str:
+    """The name that was meant by a text that nobody asked about; empty if that cannot be told.
+
+    A text that the register does not hold and in which a name stands whole was begun rightly and led astray:
+    'Tarn-C'est-Castres'. Otherwise names are compared letter by letter.
+    """
+    if not held:
+        words = f" {fold(text)} "
+        inside = [(words.find(f" {fold(name)} "), -len(name), name) for name in names]
+        begun = min(((place, size, name) for place, size, name in inside if place >= 0), default=None)
+        if begun:
+            return begun[2]
+    likeness, name = max((SequenceMatcher(None, fold(text), fold(name)).ratio(), name) for name in names)
+    return name if likeness >= LEAST_LIKENESS else ""
 
 
 def _in_its_column(match: re.Match[str], register: Register) -> str:
@@ -62,15 +92,12 @@ def _in_its_column(match: re.Match[str], register: Register) -> str:
     return holding[0] + match["sign"] + match["values"] if len(found) == 1 else match[0]
 
 
-def _is_name(text: str) -> bool:
-    return any(map(str.isalpha, text)) and "%" not in text
-
-
 def _texts(query: str) -> list[str]:
     return [text.replace("''", "'") for text in LITERAL.findall(query)]
 
 
-def _names(question: str, register: Register) -> list[str]:
+@lru_cache(maxsize=64)
+def _names(question: str, register: Register) -> tuple[str, ...]:
     """Names of the register that stand in a question as whole words, whatever their accents; longer ones swallow
     those within them."""
     # Signs inside names, such as the full stop of an initial, are rare; words and what joins them are enough.
@@ -85,4 +112,4 @@ def _names(question: str, register: Register) -> list[str]:
                 place += count - 1
                 break
         place += 1
-    return found
+    return tuple(found)
