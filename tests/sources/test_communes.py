@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cornue.capture.reader import open_capture
+from cornue.job import Job
 from cornue.records.samples import Prompt
 from cornue.sources.expand import is_sound
 from cornue.sources.folding import fold
@@ -121,3 +123,12 @@ def test_true_queries_are_right_already_and_linking_leaves_their_answers_alone(p
         query = (prompt.truth or {}).get("sql")
         if query and verifier.put_right(prompt, query) != query:
             assert verifier.weigh(prompt, query)[0] == "correct", prompt.messages[-1].content
+
+
+@pytest.mark.parametrize("path", sorted(RECIPE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_names_the_capture_that_lies_there(path: Path) -> None:
+    job = Job.read(path)
+    capture = job.recipe.capture
+    if capture.use:
+        found = open_capture(job.file(capture.use), capture.digest)
+        assert {prompt.id for prompt in job.prompts} <= {prompt.id for prompt in found.prompts()}
