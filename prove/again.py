@@ -19,7 +19,6 @@ from typing import Any
 
 import results
 from cornue.capture.budget import Purse
-from cornue.capture.reader import open_capture
 from cornue.capture.teacher import Ask, Sampling, Teacher, seed_of
 from cornue.capture.teachers import open_teacher
 from cornue.job import Job
@@ -39,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     job = Job.read(options.recipe)
     recipe = job.recipe
-    capture = open_capture(job.file(recipe.capture.use), recipe.capture.digest)
+    capture = job.capture
     held = {sample.prompt_id: sample for sample in capture.samples()}
     measuring = sorted((p for p in capture.prompts() if p.split != "train"), key=lambda prompt: prompt.id)
     verifier = make_verifier(recipe.verify, job.base, job.register)

@@ -120,24 +120,8 @@ def questions(
     print(json.dumps(told, ensure_ascii=False) if as_json else f"{out}: {told['prompts']} ({told['left_out']})")
 
 
-@app.command("run")
-def run_all(
-    recipe: RecipePath,
-    runs: Runs = Path("runs"),
-    fresh: Fresh = False,
-    missing: Missing = False,
-    as_json: Json = False,
-) -> None:
-    """Run the whole journey; stop it at any time, run it again, it goes on."""
-    folder = _journey(recipe, "pack", runs, _asking(fresh, missing), as_json)
-    if not as_json:
-        from cornue.screen import conclude
-
-        print(conclude(folder))
-
-
-def _step(name: str, help_text: str) -> None:
-    """One command for one step of the journey, with the steps before it."""
+def _step(name: str, until: str, help_text: str) -> None:
+    """A command that goes on the journey up to a step, with the steps before it."""
 
     def command(
         recipe: RecipePath,
@@ -146,20 +130,24 @@ def _step(name: str, help_text: str) -> None:
         missing: Missing = False,
         as_json: Json = False,
     ) -> None:
-        folder = _journey(recipe, name, runs, _asking(fresh, missing), as_json)
-        if not as_json:
-            print(folder)
+        folder = _journey(recipe, until, runs, _asking(fresh, missing), as_json)
+        if as_json:
+            return
+        from cornue.screen import conclude
+
+        print(conclude(folder) if name == "run" else folder)
 
     command.__doc__ = help_text
     app.command(name)(command)
 
 
-_step("capture", "Ask the teacher, once.")
-_step("verify", "Judge the teacher's answers.")
-_step("curate", "Choose what the student learns from.")
-_step("train", "Train the student.")
-_step("evaluate", "Measure teacher, start and student side by side.")
-_step("pack", "Gather what is published.")
+_step("run", "pack", "Run the whole journey; stop it at any time, run it again, it goes on.")
+_step("capture", "capture", "Ask the teacher, once.")
+_step("verify", "verify", "Judge the teacher's answers.")
+_step("curate", "curate", "Choose what the student learns from.")
+_step("train", "train", "Train the student.")
+_step("evaluate", "evaluate", "Measure teacher, start and student side by side.")
+_step("pack", "pack", "Gather what is published.")
 
 
 @app.command()

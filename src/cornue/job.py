@@ -130,11 +130,19 @@ class Job:
         """Whether a finished capture stands in for the teacher."""
         return bool(self.recipe.capture.use) and self.ask == "never"
 
+    @cached_property
+    def capture(self) -> CaptureReader:
+        """The finished capture that the recipe names.
+
+        Raises:
+            BadInput: it is not there, or is another.
+        """
+        return open_capture(self.file(self.recipe.capture.use), self.recipe.capture.digest)
+
     @property
     def former(self) -> CaptureReader | None:
         """The finished capture whose answers are kept where only the missing ones are asked for."""
-        section = self.recipe.capture
-        return open_capture(self.file(section.use), section.digest) if section.use and self.ask == "missing" else None
+        return self.capture if self.recipe.capture.use and self.ask == "missing" else None
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -150,7 +158,7 @@ class Job:
         if recipe.teacher.instructions:
             found["instructions"] = digest_file(self.file(recipe.teacher.instructions))
         if self.uses_capture:
-            found["capture"] = open_capture(self.file(recipe.capture.use), recipe.capture.digest).digest
+            found["capture"] = self.capture.digest
         else:
             found["teacher"] = recipe.teacher.sha256 or recipe.teacher.url or recipe.teacher.model
         return found

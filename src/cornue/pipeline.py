@@ -107,7 +107,7 @@ class _Journey:
         """Ask the teacher, or take the finished capture that the recipe names."""
         section = self.recipe.capture
         if self.job.uses_capture:
-            found = open_capture(self.job.file(section.use), section.digest)
+            found = self.job.capture
             self._do("capture", {"capture": found.digest}, lambda place: self._copy_capture(found, place))
             return
         inputs = {"files": self.job.files, "teacher": _dump(self.recipe.teacher), "capture": _dump(section)}

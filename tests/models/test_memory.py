@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+import statistics
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ def test_a_freed_block_comes_back_with_its_pages() -> None:
     memory.keep()
     cells, pages = 2 << 20, (8 << 20) // resource.getpagesize()
     torch.ones(cells).sum()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
+    faults = []
+    for _ in range(11):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(cells).sum()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    # The median: one round may fall together with a growth of the heap.
+    assert statistics.median(faults) < pages // 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cornue.capture.reader import CaptureReader, open_capture
+from cornue.capture.reader import CaptureReader
 from cornue.capture.teacher import Ask, Sampling
 from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.curate.choose import curate
@@ -42,7 +42,7 @@ def admit(path: Path, folder: Path) -> Subject:
     job = Job.read(path)
     recipe = job.recipe
     verifier = make_verifier(recipe.verify, job.base, job.register)
-    capture = open_capture(job.file(recipe.capture.use), recipe.capture.digest) if job.uses_capture else None
+    capture = job.capture if job.uses_capture else None
     prompts = _spread([prompt for prompt in job.prompts if prompt.split == "train"])
     answers = _answers(job, capture, prompts)
     known = _examples(job, prompts, answers, verifier)

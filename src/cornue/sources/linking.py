@@ -54,12 +54,17 @@ def _is_asked(text: str, question: str, names: Sequence[str]) -> bool:
     """Whether a name stands in the question, and not merely as a part of a longer name; articles do not count."""
     bare = f" {_bare(text)} "
     swallowed = any(bare in f" {fold(name)} " and bare.strip() != _bare(name) for name in names)
-    return not swallowed and bare in f" {' '.join(WORD.findall(fold(question)))} "
+    return not swallowed and bare in f" {_words(question)} "
 
 
 def _bare(name: str) -> str:
     """A name without its article: to live "au Havre" is to live in Le Havre."""
-    return ARTICLE.sub("", " ".join(WORD.findall(fold(name))))
+    return ARTICLE.sub("", _words(name))
+
+
+def _words(text: str) -> str:
+    """A folded text without the rare signs inside names, such as the full stop of an initial."""
+    return " ".join(WORD.findall(fold(text)))
 
 
 def _meant(text: str, names: Sequence[str], held: bool) -> str:
@@ -100,8 +105,7 @@ def _texts(query: str) -> list[str]:
 def _names(question: str, register: Register) -> tuple[str, ...]:
     """Names of the register that stand in a question as whole words, whatever their accents; longer ones swallow
     those within them."""
-    # Signs inside names, such as the full stop of an initial, are rare; words and what joins them are enough.
-    words = WORD.findall(fold(question))
+    words = _words(question).split()
     found: list[str] = []
     place = 0
     while place < len(words):

@@ -43,7 +43,6 @@ class SqlVerifier(Verifier):
     """Equal results on a register.
 
     The truth of a prompt is ``{"sql": query, "ordered": bool}`` or ``{"decline": true}``.
-
     """
 
     name = "sql"
@@ -57,7 +56,7 @@ class SqlVerifier(Verifier):
     def weigh(self, prompt: Prompt, text: str) -> tuple[Value, str]:
         """See ``Verifier.weigh``."""
         truth = prompt.truth or {}
-        query = find_query(self.put_right(prompt, text))
+        query = find_query(text)
         if truth.get("decline"):
             if query is not None:
                 return "wrong", "asks the register what it cannot know"
@@ -67,7 +66,7 @@ class SqlVerifier(Verifier):
         wanted = self._run(truth["sql"])
         if isinstance(wanted, str):
             return "unknown", f"the true query fails: {wanted}"
-        found = self._run(query)
+        found = self._run(self._link(prompt, query))
         if isinstance(found, str):
             return "wrong", f"the query fails: {found}"
         return compare(wanted, found, bool(truth.get("ordered")))
@@ -78,7 +77,7 @@ class SqlVerifier(Verifier):
         if query is None:
             return text
         before, _, after = text.rpartition(query)
-        return before + link(query, prompt.messages[-1].content, self.register) + after
+        return before + self._link(prompt, query) + after
 
     def gold(self, prompt: Prompt) -> str:
         """The true query, or a refusal."""
@@ -89,6 +88,9 @@ class SqlVerifier(Verifier):
         """A query that finds something else; for a question to decline, a confident answer."""
         truth = prompt.truth or {}
         return "SELECT nom FROM communes LIMIT 1" if truth.get("decline") else "SELECT -271828"
+
+    def _link(self, prompt: Prompt, query: str) -> str:
+        return link(query, prompt.messages[-1].content, self.register)
 
     def _query(self, query: str) -> Answer | str:
         try:
