@@ -187,8 +187,8 @@ def size_of(url: str) -> int:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Run the environment's pip; its errors go through."""
-    subprocess.run([str(python), "-m", "pip", *arguments], check=True, env=quiet_environment())
+    """Run the environment's pip; its errors go through. Python compiles what it imports, so pip need not."""
+    subprocess.run([str(python), "-m", "pip", *arguments, "--no-compile"], check=True, env=quiet_environment())
 
 
 def quiet_environment() -> dict[str, str]:

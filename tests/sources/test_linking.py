@@ -40,7 +40,8 @@ def test_a_misspelt_name_becomes_the_one_that_was_asked_about(written: str, ques
     [
         ("audenge", "Combien d'habitants à Audenge ?"),
         ("Audege", "Combien d'habitants à Arcachon ?"),
-        ("Lutèce", "Combien d'habitants à Audenge ?"),
+        ("Lutèce", "Combien d'habitants à Lutèce, près d'Audenge ?"),
+        ("Lutèce", "Combien d'habitants à Audenge et dans le Var ?"),
         ("%Aud%", "communes avec Audenge dans le nom"),
         ("33020", "code 33019, Audenge"),
     ],
@@ -76,14 +77,18 @@ def test_a_column_stays_where_it_holds_the_name_or_no_other_does(written: str) -
     assert link(query, "", REGISTER) == query
 
 
-def test_columns_that_hold_a_name_unequally_often_are_not_guessed_between() -> None:
+def test_of_several_columns_the_one_that_holds_a_name_most_often_is_meant() -> None:
     places = Table(
         "places",
         (Column("town", "TEXT"), Column("area", "TEXT"), Column("code", "TEXT")),
         (("Lot", "Lot", "1"), ("Aude", "Lot", "2")),
     )
     query = "SELECT town FROM places WHERE code = 'Lot'"
-    assert link(query, "", Register("places", [places])) == query
+    assert link(query, "", Register("places", [places])) == query.replace("code", "area")
+
+
+def test_a_question_that_names_one_thing_is_about_that() -> None:
+    assert link(where("Lutèce"), "Combien d'habitants à Audenge ?", REGISTER) == where("Audenge")
 
 
 @given(st.text(max_size=80), st.text(max_size=80))

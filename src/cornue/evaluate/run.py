@@ -28,7 +28,7 @@ from cornue.seal.tables import write_records
 from cornue.seal.write import write_json
 from cornue.verify.base import Verifier
 
-START_QUESTIONS = 300
+START_QUESTIONS = 100
 AT_ONCE = 100
 
 

@@ -41,10 +41,10 @@ def link(query: str, question: str, register: Register) -> str:
 
     def put_right(match: re.Match[str]) -> str:
         text = match[1].replace("''", "'")
-        held = register.holds(text)
-        if not meant or "%" in text or not any(map(str.isalpha, text)) or (held and _is_asked(text, question, names)):
+        if not meant or "%" in text or not any(map(str.isalpha, text)):
             return match[0]
-        name = _meant(text, meant, held)
+        held, asked = register.holds(text), _is_asked(text, question, names)
+        name = "" if held and asked else _meant(text, meant, held, asked)
         return "'" + name.replace("'", "''") + "'" if name else match[0]
 
     return COMPARED.sub(lambda match: _in_its_column(match, register), LITERAL.sub(put_right, query))
@@ -67,11 +67,13 @@ def _words(text: str) -> str:
     return " ".join(WORD.findall(fold(text)))
 
 
-def _meant(text: str, names: Sequence[str], held: bool) -> str:
-    """The name that was meant by a text that nobody asked about; empty if that cannot be told.
+def _meant(text: str, names: Sequence[str], held: bool, asked: bool) -> str:
+    """The name that was meant by a text, which the register does not hold or nobody asked about; empty if that cannot
+    be told.
 
-    A text that the register does not hold and in which a name stands whole was begun rightly and led astray:
-    'Tarn-C'est-Castres'. Otherwise names are compared letter by letter.
+    A text that is neither held nor asked about is a name gone wrong. One in which a name of the question stands whole
+    was begun rightly and led astray, 'Tarn-C'est-Castres'; and a question that names but one thing more is about that.
+    Otherwise names are compared letter by letter.
     """
     if not held:
         words = f" {fold(text)} "
@@ -79,6 +81,8 @@ def _meant(text: str, names: Sequence[str], held: bool) -> str:
         begun = min(((place, size, name) for place, size, name in inside if place >= 0), default=None)
         if begun:
             return begun[2]
+        if not asked and len(set(names)) == 1:
+            return names[0]
     likeness, name = max((SequenceMatcher(None, fold(text), fold(name)).ratio(), name) for name in names)
     return name if likeness >= LEAST_LIKENESS else ""
 
@@ -86,15 +90,18 @@ def _meant(text: str, names: Sequence[str], held: bool) -> str:
 def _in_its_column(match: re.Match[str], register: Register) -> str:
     """A comparison with the column that holds what is looked for, where its own holds none of it.
 
-    Two columns that hold it equally often, such as a region that is one department, are as good as one.
+    Of several columns the one that holds it most often: who asks about Brittany asks not about the two villages of that
+    name. A region that is one department stands equally often in both, and either will do.
     """
     folded = [fold(text) for text in _texts(match["values"])]
     own = register.counts(match["column"])
     if not own or any(text in own for text in folded):
         return match[0]
     holding = [name for name in register.columns() if all(text in register.counts(name) for text in folded)]
-    found = {tuple(register.counts(name)[text] for text in folded) for name in holding}
-    return holding[0] + match["sign"] + match["values"] if len(found) == 1 else match[0]
+    if not holding:
+        return match[0]
+    column = max(holding, key=lambda name: sum(register.counts(name)[text] for text in folded))
+    return column + match["sign"] + match["values"]
 
 
 def _texts(query: str) -> list[str]:
