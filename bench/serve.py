@@ -62,9 +62,7 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
         alone = results.alternate(
             lambda: _timed(through, 1, firsts["through"]), lambda: _timed(direct, 1, firsts["direct"]), pairs
         )
-        several = results.alternate(
-            lambda: _timed(through, SLOTS, []), lambda: _timed(direct, SLOTS, []), max(3, pairs // 3)
-        )
+        several = results.alternate(lambda: _timed(through, SLOTS, []), lambda: _timed(direct, SLOTS, []), pairs)
         load = (time.process_time() - begin) / (time.perf_counter() - wall)
     added = statistics.median(a - b for a, b in zip(firsts["through"], firsts["direct"], strict=True)) * 1000
     figures = {

@@ -25,7 +25,7 @@ PARTS = ("start", "mutants", "fuzz", "clients", "postgres", "browser", "kills", 
 SHORT = {"minutes": 2.0, "kills": 2, "guesses": 200, "examples": 20, "mutants": 60}
 LONG = {"minutes": 10.0, "kills": 20, "guesses": 10_000, "examples": 200, "mutants": 1_000}
 Result = tuple[dict[str, Any], list[dict[str, Any]]]
-NEEDS_MODEL = ("start", "clients", "kills", "guesses", "mutants")
+NEEDS_MODEL = ("start", "clients", "kills", "mutants")
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def run(part: str, work: Path, options: argparse.Namespace, size: dict[str, Any]
         return kills.prove(work, options.pack or gguf, size["kills"])
     if part == "guesses":
         seen = None if options.short else kept("guesses-seen")
-        return guesses.prove(work, gguf, size["guesses"], options.seconds, seen)
+        return guesses.prove(work, size["guesses"], options.seconds, seen)
     return overload.prove(work, size["minutes"])
 
 

@@ -2,7 +2,8 @@
 
 In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
 either order. Both are new to the attacker, so only the victim's cache could tell them apart; there is one slot, which
-goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: times must tell.
+goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: times must tell. The
+model is small and random, since only the time counts that it needs to read a prompt.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import results
+from cornue.models.export import export_gguf
+from cornue.models.tiny import tiny_tokenizer
 from cornue.serve.keys import Keys
 from cornue.serve.store import SqliteStore
 from serving.world import chat, service
@@ -32,7 +37,7 @@ Seen = tuple[bool, float, str]
 
 
 def prove(
-    work: Path, gguf: Path, guesses: int, seconds: float = math.inf, kept: Path | None = None
+    work: Path, guesses: int, seconds: float = math.inf, kept: Path | None = None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures and bars.
 
@@ -45,6 +50,7 @@ def prove(
     store = SqliteStore(data / "serve.sqlite")
     victim, attacker = (Keys(store).create(name)[1] for name in ("victim", "attacker"))
     store.close()
+    gguf = _small_model(data / "small.gguf")
     seen: list[Seen] = [tuple(row) for row in json.loads(kept.read_text())] if kept and kept.exists() else []
     if len(seen) >= guesses:
         seen = []
@@ -62,6 +68,27 @@ def prove(
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(seen))
     return _judged(seen, control, guesses)
+
+
+def _small_model(path: Path) -> Path:
+    """A random model of five million weights, which reads a prompt in some tens of milliseconds."""
+    torch.manual_seed(1)
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    export_gguf(LlamaForCausalLM(config), tokenizer, path)
+    return path
 
 
 def auc(right: list[float], wrong: list[float]) -> float:
