@@ -26,7 +26,7 @@ from cornue.ledger.sitting import Sitting
 from cornue.models.licences import may_start, may_teach, require_permission
 from cornue.pack.sign import sign_pack
 from cornue.records.digests import digest_folder, digest_json
-from cornue.records.errors import BadInput, Refused
+from cornue.records.errors import BadInput
 from cornue.records.progress import Progress, Silent
 from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
@@ -72,7 +72,7 @@ class _Journey:
     def __init__(self, job: Job, folder: RunFolder, progress: Progress) -> None:
         self.job, self.recipe, self.folder = job, job.recipe, folder
         self.ledger = Ledger(folder.path / "ledger.jsonl")
-        self.sitting = Sitting(self.ledger, progress)
+        self.sitting = Sitting(self.ledger, progress, self.recipe.budget)
         self._copy_recipe()
 
     def run(self, until: str) -> Path:
@@ -87,7 +87,6 @@ class _Journey:
         }
         self._ask_licences()
         for step in STEPS[: STEPS.index(until) + 1]:
-            self._respect_budget()
             steps[step]()
         return self.folder.path
 
@@ -107,13 +106,22 @@ class _Journey:
         """Ask the teacher, or take the finished capture that the recipe names."""
         section = self.recipe.capture
         if self.job.uses_capture:
-            found = self.job.capture
+            found = self._looked_over()
             self._do("capture", {"capture": found.digest}, lambda place: self._copy_capture(found, place))
             return
         inputs = {"files": self.job.files, "teacher": _dump(self.recipe.teacher), "capture": _dump(section)}
         self._do("capture", inputs, self._ask, resumes=True)
         # The folder was sealed anew with what went in; by this digest recipes name it.
         self.sitting.say(f'digest = "{self.folder.digest("capture")}"')
+
+    def _looked_over(self) -> CaptureReader:
+        from cornue.capture.run import use_capture
+
+        section, reason = self.recipe.capture, self.recipe.teacher.licence_reason
+        found, said = use_capture(self.job.file(section.use), section.digest, reason)
+        for line in said:
+            self.sitting.say(line)
+        return found
 
     def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
         wanted = {prompt.id for prompt in self._prompts()}
@@ -130,13 +138,19 @@ class _Journey:
         return {"capture": found.digest, "asked": len(asked), "not_asked": len(wanted - asked), "counts": found.counts}
 
     def _ask(self, place: Path) -> dict[str, Any]:
-        from cornue.capture.ask import run_capture
-        from cornue.capture.teachers import open_teacher
+        from cornue.capture.run import capture_for
 
-        inner, job, seed = place / "capture", self.job, self.recipe.recipe.seed
-        with open_teacher(self.recipe.teacher, job.base, job.schema) as teacher:
-            asked, section, say = self._prompts(), self.recipe.capture, self.sitting
-            found = run_capture(teacher, asked, section, inner, seed=seed, former=job.former, progress=say)
+        inner, job, sitting = place / "capture", self.job, self.sitting
+        found = capture_for(
+            self.recipe,
+            job.base,
+            self._prompts(),
+            inner,
+            schema=job.schema,
+            former=job.former,
+            spent=sitting.spent,
+            progress=sitting,
+        )
         paid = {name: found.counts[name] - found.kept.get(name, 0) for name in ("prompt_tokens", "completion_tokens")}
         self.sitting.count(**{f"teacher_{name}": counted(number, "tokens") for name, number in paid.items()})
         _copy_files(inner, place)
@@ -331,25 +345,6 @@ class _Journey:
         )
         for warning in filter(None, warnings):
             self.sitting.say(warning)
-
-    def _respect_budget(self) -> None:
-        """Refuse to go on once a cap is reached.
-
-        Raises:
-            Refused: naming the cap.
-        """
-        budget, totals = self.recipe.budget, self.ledger.totals()
-        hours = totals["wall"].value / 3600 if "wall" in totals else 0.0
-        kwh = sum(totals[name].value for name in ("cpu_energy", "gpu_energy") if name in totals) / 3.6e6
-        for name, spent, cap in (("hours", hours, budget.hours), ("kwh", kwh, budget.kwh)):
-            if cap and spent >= cap:
-                raise Refused(
-                    words(
-                        en=f"The budget of {cap:g} {name} is spent ({spent:.2f}).",
-                        fr=f"Le budget de {cap:g} {name} est épuisé ({spent:.2f}).",
-                    ),
-                    words(en="Raise it in [budget]; what is finished stays.", fr="Relevez-le dans [budget]."),
-                )
 
 
 def _dump(section: Any) -> dict[str, Any]:

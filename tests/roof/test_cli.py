@@ -97,6 +97,19 @@ def test_bad_input_is_one_sentence_with_its_code(job: Path, old: str, new: str, 
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_the_teacher_is_asked_within_the_budget(job: Path) -> None:
+    job.write_text(job.read_text(encoding="utf-8") + "[budget]\ntokens = 250\n", encoding="utf-8")
+    done = cornue("run", job, cwd=job.parent)
+    assert done.returncode == 3, done.stderr
+    assert "250 tokens" in done.stderr and "of 12 answers are there" in done.stderr
+
+
+def test_the_capture_says_under_which_licences_it_stands(finished: Path) -> None:
+    record = json.loads((run_of(finished) / "1-capture" / "capture.json").read_text(encoding="utf-8"))["record"]
+    assert record["teacher_licence"]["answer"] == "yes"
+    assert record["prompts_licence"]["licence"] == "etalab-2.0"
+
+
 def test_errors_speak_the_readers_language(job: Path) -> None:
     done = cornue("plan", job.with_name("absent.toml"), cwd=job.parent, language="fr")
     assert done.returncode == 2 and "recette" in done.stderr

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cornue.ledger.caps import Spent
 from cornue.ledger.prices import tokens_cost
 from cornue.records import recipe
 from cornue.records.errors import Refused
@@ -152,17 +153,19 @@ class Purse:
         return ", ".join(f"{cap:g} {name}" for name, cap in caps.items() if cap)
 
 
-def purse_of(
-    whole: recipe.Recipe, energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0), hours_before: float = 0.0
-) -> Purse:
+def purse_of(whole: recipe.Recipe, spent: Callable[[], Spent] = lambda: Spent(0.0, 0.0, 0.0)) -> Purse:
     """The purse of a recipe. An endpoint on another machine has a price, which must be known where money is capped.
 
     Args:
-        energy: kilowatt-hours of all sittings so far, and what they cost in euros.
-        hours_before: hours that earlier sittings took.
+        spent: what all sittings have cost so far, besides what the teacher is paid.
 
     Raises:
         BadInput: the price sheet does not know the model.
     """
+
+    def energy() -> tuple[float, float]:
+        now = spent()
+        return now.kwh, now.euros
+
     priced = whole.teacher.kind == "endpoint" and whole.teacher.remote_allowed and whole.budget.euros
-    return Purse(whole.budget, whole.teacher.model if priced else "", energy, hours_before=hours_before)
+    return Purse(whole.budget, whole.teacher.model if priced else "", energy, hours_before=spent().hours)

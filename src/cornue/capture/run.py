@@ -14,6 +14,7 @@ from cornue.capture.ask import run_capture
 from cornue.capture.budget import purse_of
 from cornue.capture.reader import CaptureReader, open_capture
 from cornue.capture.teachers import open_teacher
+from cornue.ledger.caps import Spent
 from cornue.models.licences import may_teach, require_permission
 from cornue.privacy.check_digits import find_identifiers
 from cornue.records import recipe
@@ -32,8 +33,8 @@ def capture_for(
     folder: Path,
     *,
     schema: str = "",
-    energy: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
-    hours_before: float = 0.0,
+    former: CaptureReader | None = None,
+    spent: Callable[[], Spent] = lambda: Spent(0.0, 0.0, 0.0),
     progress: Progress | None = None,
 ) -> CaptureReader:
     """Ask a recipe's teacher within the recipe's budget, and put licences and attributions on the record.
@@ -41,13 +42,12 @@ def capture_for(
     Args:
         base: the recipe's folder.
         schema: what stands for ``{schema}`` in the teacher's instructions.
-        energy: kilowatt-hours of all sittings so far, and what they cost in euros.
-        hours_before: hours that earlier sittings took.
+        former: a finished capture whose answers are kept.
+        spent: what all sittings have cost so far, besides what the teacher is paid.
 
     Raises:
         BadInput, Refused, OutsideFailure: see ``open_teacher`` and ``run_capture``.
     """
-    purse = purse_of(whole, energy, hours_before)
     with open_teacher(whole.teacher, base, schema, whole.capture) as teacher:
         return run_capture(
             teacher,
@@ -55,7 +55,8 @@ def capture_for(
             whole.capture,
             folder,
             seed=whole.recipe.seed,
-            purse=purse,
+            purse=purse_of(whole, spent),
+            former=former,
             facts=licences_of(whole),
             progress=progress,
         )
@@ -94,7 +95,8 @@ def use_capture(folder: Path, digest: str = "", override: str = "") -> tuple[Cap
             words(en=f"The capture {folder}: {seal.reason}.", fr=f"La capture {folder} : {seal.reason}."),
             words(en="Fetch it again from whom you trust.", fr="Récupérez-la auprès de qui vous avez confiance."),
         )
-    said = [] if seal.value == "verified" else [f"{folder}: {seal.reason}"]
+    # A digest that the recipe names vouches for every byte.
+    said = [] if seal.value == "verified" or digest else [f"{folder}: {seal.reason}"]
     licence = found.about["record"].get("teacher_licence")
     if licence:
         warning = require_permission(may_teach(str(licence["named"])), override or str(licence["override"]))
