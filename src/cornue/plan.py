@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cornue.capture.reader import open_capture
 from cornue.job import Asking, Job
 from cornue.ledger.meters import watts_per_core
 from cornue.ledger.numbers import estimated
@@ -39,8 +38,11 @@ def make_plan(path: Path, ask: Asking = "never") -> dict[str, Any]:
     recipe = job.recipe
     files = job.files
     prompts = job.prompts
-    answers = ("teacher", may_teach(recipe.teacher.licence)), ("student", may_start(recipe.student.licence))
-    warnings = [warning for _, permission in answers if (warning := require_permission(permission))]
+    teacher, student = recipe.teacher, recipe.student
+    answers = {"teacher": may_teach(teacher.licence), "student": may_start(student.licence)}
+    reasons = {"teacher": teacher.licence_reason, "student": student.licence_reason}
+    found = (require_permission(permission, reasons[name]) for name, permission in answers.items())
+    warnings = [warning for warning in found if warning]
     _same_vocabulary(job)
     trained = [prompt for prompt in prompts if prompt.split == "train"]
     words_asked = sum(len(message.content.split()) for prompt in trained for message in prompt.messages)
@@ -57,7 +59,7 @@ def make_plan(path: Path, ask: Asking = "never") -> dict[str, Any]:
         "student": {"parameters": parameters},
         "train": {"tokens": int(tokens * epochs), "flops": work, **_time(work, TRAINING_SHARE)},
         "disk_bytes": parameters * BYTES_OF_A_CHECKPOINT * 4,
-        "licences": {name: _say(permission) for name, permission in answers},
+        "licences": {name: _say(permission) for name, permission in answers.items()},
         "warnings": warnings,
     }
 
@@ -88,7 +90,7 @@ def show_plan(plan: dict[str, Any]) -> str:
 def _teacher(job: Job, asked: int) -> dict[str, Any]:
     """What asking will take; nothing where a finished capture stands in."""
     if job.uses_capture:
-        counts = open_capture(job.file(job.recipe.capture.use)).counts
+        counts = job.capture.counts
         say = words(
             en=f"asked before: {counts['samples']:.0f} answers are taken from {job.recipe.capture.use}",
             fr=f"déjà interrogé : {counts['samples']:.0f} réponses viennent de {job.recipe.capture.use}",
