@@ -91,6 +91,17 @@ def test_a_question_that_names_one_thing_is_about_that() -> None:
     assert link(where("Lutèce"), "Combien d'habitants à Audenge ?", REGISTER) == where("Audenge")
 
 
+def test_an_apostrophe_is_doubled_where_the_query_could_not_be_read() -> None:
+    asked = "saint denis d'oléron et l'hay les roses"
+    broken = "SELECT nom FROM communes WHERE nom IN ('Saint-Denis-d'Oléron', 'L'Haÿ-les-Roses')"
+    assert len(REGISTER.query(link(broken, asked, REGISTER)).rows) == 2
+
+
+@pytest.mark.parametrize("query", ["SELECT 'a'AS b", "SELECT nom FROM communes WHERE nom = 'd'Azur", "x'y'z"])
+def test_an_apostrophe_stays_where_the_query_can_be_read_or_cannot_be_mended(query: str) -> None:
+    assert link(query, "", REGISTER) == query
+
+
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_nothing_but_literals_and_what_they_are_compared_with_ever_changes(query: str, question: str) -> None:
     def rest(text: str) -> str:

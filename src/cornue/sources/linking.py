@@ -23,6 +23,7 @@ COMPARED = re.compile(
     r"""(?P<values>'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*)""",
     re.IGNORECASE,
 )
+APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
 WORD = re.compile(r"\w+")
 ARTICLE = re.compile(r"^(?:la|le|les|l) ")
 MOST_WORDS = 8
@@ -35,6 +36,7 @@ def link(query: str, question: str, register: Register) -> str:
     Args:
         question: what was asked; every replacement stands in it.
     """
+    query = _closed(query, register)
     written = {fold(text) for text in _texts(query)}
     names = _names(question, register)
     meant = [name for name in names if fold(name) not in written]
@@ -47,7 +49,17 @@ def link(query: str, question: str, register: Register) -> str:
         name = "" if held and asked else _meant(text, meant, held, asked)
         return "'" + name.replace("'", "''") + "'" if name else match[0]
 
-    return COMPARED.sub(lambda match: _in_its_column(match, register), LITERAL.sub(put_right, query))
+    def compare(match: re.Match[str]) -> str:
+        values = LITERAL.sub(put_right, match["values"])
+        return _column(match["column"], values, register) + match["sign"] + values
+
+    return COMPARED.sub(compare, query)
+
+
+def _closed(query: str, register: Register) -> str:
+    """The query with its apostrophes doubled, where it cannot be read otherwise."""
+    doubled = APOSTROPHE.sub("''", query)
+    return doubled if doubled != query and not register.parses(query) and register.parses(doubled) else query
 
 
 def _is_asked(text: str, question: str, names: Sequence[str]) -> bool:
@@ -87,21 +99,18 @@ def _meant(text: str, names: Sequence[str], held: bool, asked: bool) -> str:
     return name if likeness >= LEAST_LIKENESS else ""
 
 
-def _in_its_column(match: re.Match[str], register: Register) -> str:
-    """A comparison with the column that holds what is looked for, where its own holds none of it.
+def _column(written: str, values: str, register: Register) -> str:
+    """The column that holds what is looked for, where the one that is written holds none of it.
 
     Of several columns the one that holds it most often: who asks about Brittany asks not about the two villages of that
     name. A region that is one department stands equally often in both, and either will do.
     """
-    folded = [fold(text) for text in _texts(match["values"])]
-    own = register.counts(match["column"])
+    folded = [fold(text) for text in _texts(values)]
+    own = register.counts(written)
     if not own or any(text in own for text in folded):
-        return match[0]
+        return written
     holding = [name for name in register.columns() if all(text in register.counts(name) for text in folded)]
-    if not holding:
-        return match[0]
-    column = max(holding, key=lambda name: sum(register.counts(name)[text] for text in folded))
-    return column + match["sign"] + match["values"]
+    return max(holding, key=lambda name: sum(register.counts(name)[text] for text in folded), default=written)
 
 
 def _texts(query: str) -> list[str]:

@@ -132,6 +132,15 @@ class Register:
         with self._turn:
             return self._run(sql, seconds, rows, once)
 
+    def parses(self, sql: str) -> bool:
+        """Whether a query can be read and names only what is there; it is not run."""
+        try:
+            with self._turn:
+                self._connection.execute(f"EXPLAIN {sql}").close()
+        except (sqlite3.Error, sqlite3.Warning, ValueError):
+            return False
+        return True
+
     def texts(self) -> list[str]:
         """Every different text that stands in a cell, in order."""
         return sorted(self._texts)
