@@ -113,6 +113,11 @@ def report(
             right["teacher"]["unseen"]["low"] / right["nearest_question"]["unseen"]["share"],
             1,
         ),
+        results.bar(
+            "unseen forms: teacher's lower bound minus the untouched start's upper bound",
+            right["teacher"]["unseen"]["low"] - right["start"]["unseen"]["high"],
+            0,
+        ),
         results.bar("core-seconds per right answer, student / teacher", ratio, 0.2, at_most=True),
         results.bar("parameters, student / teacher", sizes[0] / sizes[1], 0.2, at_most=True),
         results.bar("equal greedy answers, F16 / weights", examined["agreement"]["F16"]["share"], 0.98),
@@ -121,9 +126,9 @@ def report(
         "side_by_side": rows,
         "side_by_side_paired": paired(found["student"], found["teacher"]),
         "ratio": ratio,
-        "right": right,
+        "right": [{"who": who, "questions": part, **row} for who, parts in right.items() for part, row in parts.items()],
         "unseen_paired": pair,
-        "agreement": examined["agreement"],
+        "agreement": [{"file": file, **row} for file, row in examined["agreement"].items()],
     }
     results.write("bench-communes", figures, bars)
     return 0

@@ -2,8 +2,8 @@
 
 In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
 either order. Both are new to the attacker, so only the victim's cache could tell them apart; there is one slot, which
-goes from hand to hand. As a control the victim guesses at its own prompt, whose cache it may use: times must tell. The
-model is small and random, since only the time counts that it needs to read a prompt.
+goes from hand to hand. As a control the victim guesses at its own prompt, asked anew before each guess, whose cache it may
+use: times must tell. The model is small and random, since only the time counts that it needs to read a prompt.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def prove(
         httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client,
     ):
         for number in range(CONTROLS):
-            control += _round(client, victim, victim, random.Random(f"control {number}"))
+            control += _round(client, victim, victim, random.Random(f"control {number}"), afresh=True)
         while len(seen) < guesses and time.monotonic() < end:
             seen += _round(client, victim, attacker, random.Random(len(seen)))
     if kept:
@@ -103,11 +103,14 @@ def auc(right: list[float], wrong: list[float]) -> float:
     return total / (len(right) * len(wrong))
 
 
-def _round(client: httpx.Client, victim: str, attacker: str, dice: random.Random) -> list[Seen]:
+def _round(client: httpx.Client, victim: str, attacker: str, dice: random.Random, afresh: bool = False) -> list[Seen]:
+    """A right and a wrong guess after the victim's prompt; ``afresh``: which is asked before each of them."""
     secret, decoy = (" ".join(dice.sample(WORDS.split(), LENGTH)) for _ in range(2))
     _ask(client, victim, secret)
     seen: list[Seen] = []
     for right in dice.sample((True, False), 2):
+        if afresh:
+            _ask(client, victim, secret)
         begin = time.perf_counter()
         usage = _ask(client, attacker, secret if right else decoy)
         spent = time.perf_counter() - begin

@@ -16,13 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.pack.open import open_pack
+from cornue.records.samples import Message, Prompt
+from cornue.sources.prompts import write_prompts
 
 
 def cornue(*words: str | Path, cwd: Path, language: str = "en") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "CORNUE_LANG": language, "CORNUE_KEYS": str(cwd / "keys")}
     command = [sys.executable, "-m", "cornue.cli", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def teacher_at(endpoint: FakeEndpoint) -> str:
+    return f'kind = "endpoint"\nmodel = "pretend-1"\nurl = "{endpoint.url}"\nremote_allowed = true'
 
 
 def run_of(job: Path) -> Path:
@@ -102,6 +109,20 @@ def test_the_teacher_is_asked_within_the_budget(job: Path) -> None:
     done = cornue("run", job, cwd=job.parent)
     assert done.returncode == 3, done.stderr
     assert "250 tokens" in done.stderr and "of 12 answers are there" in done.stderr
+
+
+def test_what_names_a_person_leaves_no_machine_unless_the_recipe_replaces_it(job: Path) -> None:
+    asked = (Message(role="user", content="Who pays from IBAN FR76 3000 6000 0112 3456 7890 189?"),)
+    write_prompts(job.parent / "prompts.jsonl", [Prompt.make(asked, {"decline": True}, split="train")])
+    with FakeEndpoint(answer=lambda messages: "not in the register") as endpoint:
+        text = job.read_text(encoding="utf-8").replace('kind = "replay"\nmodel = "answers.jsonl"', teacher_at(endpoint))
+        job.write_text(text, encoding="utf-8")
+        refused = cornue("capture", job, cwd=job.parent)
+        assert refused.returncode == 3 and "iban" in refused.stderr and endpoint.asked == []
+        job.write_text(text + '[capture]\npersonal_data = "replace"\n', encoding="utf-8")
+        done = cornue("capture", job, cwd=job.parent)
+        assert done.returncode == 0, done.stderr
+        assert "[IBAN_1]" in str(endpoint.asked) and "7890" not in str(endpoint.asked)
 
 
 def test_the_capture_says_under_which_licences_it_stands(finished: Path) -> None:
