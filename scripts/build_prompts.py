@@ -28,9 +28,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "communes"
 REGISTER = FOLDER / "register.sqlite.xz"
 SEED = 20260309
 TRAIN_PER_FORM, DECLINES_PER_FORM = 15, 18
-# What people ask most is asked again, under a form of its own: the teacher need not answer these, since its answers to
-# the others are carried over to them.
-OFTEN, AGAIN = "often-", "-again"
 VALIDATION_PROMPTS, KNOWN_PROMPTS, UNSEEN_PER_FORM, CHOICE_PER_FORM = 180, 150, 8, 4
 
 
@@ -74,10 +71,6 @@ def build(register: Register) -> list[Prompt]:
     for form in known:
         count = DECLINES_PER_FORM if form.declines else TRAIN_PER_FORM
         prompts += expander.expand(form, count, "train", "", SEED)
-    for form in known:
-        if form.id.startswith(OFTEN):
-            again = form.model_copy(update={"id": form.id + AGAIN})
-            prompts += expander.expand(again, TRAIN_PER_FORM, "train", "again", SEED)
     kept: dict[str, Prompt] = {}
     for prompt in prompts:
         kept.setdefault(fold(prompt.messages[0].content).rstrip(" ?.!"), prompt)
