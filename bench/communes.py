@@ -126,7 +126,9 @@ def report(
         "side_by_side": rows,
         "side_by_side_paired": paired(found["student"], found["teacher"]),
         "ratio": ratio,
-        "right": [{"who": who, "questions": part, **row} for who, parts in right.items() for part, row in parts.items()],
+        "right": [
+            {"who": who, "questions": part, **row} for who, parts in right.items() for part, row in parts.items()
+        ],
         "unseen_paired": pair,
         "agreement": [{"file": file, **row} for file, row in examined["agreement"].items()],
     }

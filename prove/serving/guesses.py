@@ -2,8 +2,8 @@
 
 In each round the victim asks something new; the attacker then sends that very prompt and another of the same words, in
 either order. Both are new to the attacker, so only the victim's cache could tell them apart; there is one slot, which
-goes from hand to hand. As a control the victim guesses at its own prompt, asked anew before each guess, whose cache it may
-use: times must tell. The model is small and random, since only the time counts that it needs to read a prompt.
+goes from hand to hand. As a control the victim guesses at its own prompt, asked anew before each guess, whose cache it
+may use: times must tell. The model is small and random, since only the time counts that it needs to read a prompt.
 """
 
 from __future__ import annotations

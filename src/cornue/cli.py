@@ -218,6 +218,26 @@ def pull(
     print(pull_folder(wanted, shared, into))
 
 
+@app.command()
+def uses(
+    capture: Annotated[Path, typer.Argument(help="A finished capture.")],
+    folder: Annotated[Path, typer.Argument(help="Where packs lie, at any depth.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Count the packs at hand that learnt from a capture."""
+    from cornue.capture.reader import open_capture
+    from cornue.pack.reuse import packs_from
+
+    found = open_capture(capture)
+    packs = [str(pack) for pack in packs_from(found.digest, folder)]
+    told = {"capture": found.digest, "packs": packs, "kwh": found.about["record"].get("cost", {}).get("kwh")}
+    if as_json:
+        print(json.dumps(told))
+        return
+    print("\n".join(packs))
+    print(words(en=f"{len(packs)} packs name {found.digest}", fr=f"{len(packs)} packs nomment {found.digest}"))
+
+
 @keys.command("new")
 def new(name: Annotated[str, typer.Argument(help="Name of the institution.")]) -> None:
     """Make a signing key; its passphrase, if any, is read from CORNUE_KEY_PASSPHRASE."""

@@ -251,6 +251,7 @@ class _Journey:
     def pack(self) -> None:
         """What is published."""
         from cornue.pack.gather import gather
+        from cornue.pack.reuse import reuse_of
         from cornue.report.page import write_report
 
         done = STEPS[: STEPS.index("pack")]
@@ -260,7 +261,8 @@ class _Journey:
 
         def work(place: Path) -> dict[str, Any]:
             facts = gather(self.recipe, self._resolved_digest(), rooms, self.folder.path, table, place)
-            write_report(place, rooms, self.folder.path / "ledger.jsonl")
+            plain = self.job.file(self.recipe.pack.plain) if self.recipe.pack.plain else None
+            write_report(place, rooms, self.folder.path / "ledger.jsonl", reuse_of(place, plain)._asdict())
             return {"model": facts.model_digest}
 
         self._do("pack", inputs, work)

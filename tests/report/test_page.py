@@ -21,8 +21,16 @@ def write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value))
 
 
+UNKNOWN = {"teacher_kwh": None, "distilled": None, "plain": None, "students": None}
+TRAINING = {"kwh": 2.0, "right": 0.7}
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> str:
+    return write_page(tmp_path, UNKNOWN)
+
+
+def write_page(tmp_path: Path, reuse: dict[str, Any]) -> str:
     pack, rooms = tmp_path / "pack", {name: tmp_path / name for name in ("capture", "verify", "curate", "train")}
     facts = {"name": "x", "title": "<b>Title</b>", "language": "fr", "purpose": "P", "limits": "", "contact": ""}
     facts |= {"licence": "MIT", "attribution": "A", "table_digest": "", "model_digest": "sha256:77"}
@@ -44,7 +52,7 @@ def page(tmp_path: Path) -> str:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     spent = {"wall": measured(120, "s"), "cpu": measured(200, "s"), "cpu_energy": estimated(900, "J", "watts")}
     ledger.append("train", "finished", spent)
-    write_report(pack, rooms, ledger.path)
+    write_report(pack, rooms, ledger.path, reuse)
     return (pack / "report.html").read_text(encoding="utf-8")
 
 
@@ -71,3 +79,18 @@ def test_the_energy_says_how_it_was_obtained(page: str) -> None:
 def test_every_drawn_point_lies_in_the_box(page: str) -> None:
     points = page.split('points="')[1].split('"')[0].split()
     assert [tuple(map(float, point.split(","))) for point in points] == [(0.0, 10.0), (600.0, 103.3)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "aucun seuil de rentabilité"),
+        ({"teacher_kwh": 3.0}, "Aucun affinage simple"),
+        ({"teacher_kwh": 3.0, "plain": TRAINING}, "quel que soit le nombre"),
+        ({"teacher_kwh": 3.0, "plain": TRAINING, "students": 12.5}, "12,5 élèves"),
+    ],
+)
+def test_it_says_how_many_students_repay_the_teacher_or_why_not(
+    tmp_path: Path, facts: dict[str, Any], said: str
+) -> None:
+    assert said in write_page(tmp_path, UNKNOWN | {"distilled": TRAINING} | facts)

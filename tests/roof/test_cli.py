@@ -129,6 +129,15 @@ def test_the_capture_says_under_which_licences_it_stands(finished: Path) -> None
     record = json.loads((run_of(finished) / "1-capture" / "capture.json").read_text(encoding="utf-8"))["record"]
     assert record["teacher_licence"]["answer"] == "yes"
     assert record["prompts_licence"]["licence"] == "etalab-2.0"
+    assert record["cost"]["hours"] > 0 and record["cost"]["kwh"] > 0
+
+
+def test_the_packs_that_learnt_from_a_capture_are_counted(finished: Path) -> None:
+    run = run_of(finished)
+    used = cornue("uses", run / "1-capture", run.parent, "--json", cwd=finished.parent)
+    assert used.returncode == 0, used.stderr
+    told = json.loads(used.stdout)
+    assert [Path(pack).name for pack in told["packs"]] == ["6-pack"] and told["kwh"] > 0
 
 
 def test_errors_speak_the_readers_language(job: Path) -> None:

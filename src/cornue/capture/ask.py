@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def run_capture(
     seed: int = 1,
     purse: Purse | None = None,
     former: CaptureReader | None = None,
-    facts: dict[str, Any] | None = None,
+    facts: Callable[[], dict[str, Any]] = dict,
     progress: Progress | None = None,
 ) -> CaptureReader:
     """Ask for what is missing and seal the capture in ``folder``; a finished one is opened and nothing is asked.
@@ -76,7 +76,7 @@ def run_capture(
         seed: the recipe's seed; each answer's own seed is derived from it, the question and the index.
         purse: what may be spent.
         former: a finished capture; what it holds of the same teacher, settings and prompts is kept and not asked again.
-        facts: what else goes on the record (licence verdict, attribution); has no part in the identity.
+        facts: what else goes on the record when all is asked (licences, cost); has no part in the identity.
 
     Raises:
         BadInput: a prompt stands there twice, or the folder holds another capture.
@@ -100,7 +100,7 @@ def run_capture(
         spoken = [journal.rows.get(digest, b"") for digest, _ in work.asks()]
         scored = _score(teacher, answers, spoken, section, partial, progress)
         sitting = {"seconds": round(time.monotonic() - began, 3), **teacher.facts()}
-        record = {**(facts or {}), **kept, **journal.seen, "torn_lines": journal.torn_lines, "last_sitting": sitting}
+        record = {**facts(), **kept, **journal.seen, "torn_lines": journal.torn_lines, "last_sitting": sitting}
         _seal(folder, work, [sample for _, sample in answers], scored, record)
         remove_folder(partial)
     return open_capture(folder)

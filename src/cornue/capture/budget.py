@@ -153,7 +153,12 @@ class Purse:
         return ", ".join(f"{cap:g} {name}" for name, cap in caps.items() if cap)
 
 
-def purse_of(whole: recipe.Recipe, spent: Callable[[], Spent] = lambda: Spent(0.0, 0.0, 0.0)) -> Purse:
+def nothing() -> Spent:
+    """What has been spent where nobody counts."""
+    return Spent(0.0, 0.0, 0.0)
+
+
+def purse_of(whole: recipe.Recipe, spent: Callable[[], Spent] = nothing) -> Purse:
     """The purse of a recipe. An endpoint on another machine has a price, which must be known where money is capped.
 
     Args:

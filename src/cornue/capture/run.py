@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cornue.capture.ask import run_capture
-from cornue.capture.budget import purse_of
+from cornue.capture.budget import nothing, purse_of
 from cornue.capture.reader import CaptureReader, open_capture
 from cornue.capture.teachers import open_teacher
 from cornue.ledger.caps import Spent
@@ -34,7 +35,7 @@ def capture_for(
     *,
     schema: str = "",
     former: CaptureReader | None = None,
-    spent: Callable[[], Spent] = lambda: Spent(0.0, 0.0, 0.0),
+    spent: Callable[[], Spent] | None = None,
     progress: Progress | None = None,
 ) -> CaptureReader:
     """Ask a recipe's teacher within the recipe's budget, and put licences and attributions on the record.
@@ -43,7 +44,7 @@ def capture_for(
         base: the recipe's folder.
         schema: what stands for ``{schema}`` in the teacher's instructions.
         former: a finished capture whose answers are kept.
-        spent: what all sittings have cost so far, besides what the teacher is paid.
+        spent: what all sittings have cost so far, besides what the teacher is paid; goes on the record.
 
     Raises:
         BadInput, Refused, OutsideFailure: see ``open_teacher`` and ``run_capture``.
@@ -55,9 +56,9 @@ def capture_for(
             whole.capture,
             folder,
             seed=whole.recipe.seed,
-            purse=purse_of(whole, spent),
+            purse=purse_of(whole, spent or nothing),
             former=former,
-            facts=licences_of(whole),
+            facts=lambda: licences_of(whole) | ({"cost": asdict(spent())} if spent else {}),
             progress=progress,
         )
 

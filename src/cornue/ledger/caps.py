@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cornue.ledger.numbers import Total
-from cornue.ledger.prices import electricity_cost
+from cornue.ledger.prices import JOULES_PER_KWH, electricity_cost, energy_of
 from cornue.records import recipe
 from cornue.records.errors import Refused
 from cornue.records.words import words
@@ -27,11 +27,11 @@ class Spent:
     @staticmethod
     def of(totals: Mapping[str, Total]) -> Spent:
         """From the totals of a ledger."""
-        energies = [totals[name] for name in ("cpu_energy", "gpu_energy") if name in totals]
+        energy = energy_of(totals)
         return Spent(
             hours=totals["wall"].value / 3600 if "wall" in totals else 0.0,
-            kwh=sum(energy.value for energy in energies) / 3.6e6,
-            euros=sum(electricity_cost(energy).value for energy in energies),
+            kwh=energy.value / JOULES_PER_KWH,
+            euros=electricity_cost(energy).value,
         )
 
 

@@ -281,6 +281,8 @@ class Pack(Section):
     """The file that is measured and served."""
     licence: str = "Apache-2.0"
     """Licence under which the student is given."""
+    plain: str = ""
+    """A pack of the same student, fine-tuned without this teacher: the report then says how many students repay it."""
     key: str = ""
     """Name of the key that signs (``cornue keys new NAME``); empty takes the only one there is, or none."""
 

@@ -33,8 +33,13 @@ ANSWERERS = {
 }
 
 
-def write_report(pack: Path, rooms: Mapping[str, Path], ledger: Path) -> None:
-    """Write ``report.html`` into a pack that holds its lineage and results."""
+def write_report(pack: Path, rooms: Mapping[str, Path], ledger: Path, reuse: Mapping[str, Any]) -> None:
+    """Write ``report.html`` into a pack that holds its lineage and results.
+
+    Args:
+        reuse: what the teacher's answers cost beside what they save: ``teacher_kwh``, ``distilled``, ``plain``,
+            ``students``.
+    """
     facts = json.loads((pack / "pack.json").read_text(encoding="utf-8"))
     results = json.loads((pack / "evaluation" / "results.json").read_text(encoding="utf-8"))
     manifests = {
@@ -64,6 +69,7 @@ def write_report(pack: Path, rooms: Mapping[str, Path], ledger: Path) -> None:
         rooms={name: _costs(entries, name) for name in rooms},
         totals=_readable(spent),
         bill=_bill(spent),
+        reuse=reuse,
         number=lambda value, digits=0: _number(value, digits, french),
     )
     write_text(pack / "report.html", html)
