@@ -234,7 +234,8 @@ def uses(
     if as_json:
         print(json.dumps(told))
         return
-    print("\n".join(packs))
+    for pack in packs:
+        print(pack)
     print(words(en=f"{len(packs)} packs name {found.digest}", fr=f"{len(packs)} packs nomment {found.digest}"))
 
 
