@@ -90,22 +90,20 @@ class FakeEndpoint:
                 length = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(length)
                 if len(body) == length > 0:
-                    with endpoint._counted():
-                        endpoint._serve(self, json.loads(body))
+                    endpoint._serve(self, json.loads(body))
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
 
         return Handler
 
-    def _counted(self) -> _Counted:
-        return _Counted(self)
-
     def _serve(self, http: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
         with self._lock:
             number = len(self.asked)
             self.asked.append(request)
-        time.sleep(self.latency)
+        # Once the answer has begun, who asked may be done with it before we are.
+        with _Counted(self):
+            time.sleep(self.latency)
         if self.key and http.headers.get("Authorization") != f"Bearer {self.key}":
             return _send(http, 401, {"error": {"message": f"bad key {http.headers.get('Authorization')}"}})
         if len(str(request["messages"]).split()) > self.context:

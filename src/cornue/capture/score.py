@@ -116,7 +116,7 @@ def write_vocabulary(path: Path, tokens: Sequence[str]) -> None:
 
 def read_vocabulary(path: Path) -> list[str]:
     """The entries of a vocabulary in the order of their ids."""
-    tokens: list[str] = pq.read_table(path)["token"].to_pylist()
+    tokens: list[str] = pq.ParquetFile(path, pre_buffer=False).read(use_threads=False)["token"].to_pylist()
     return tokens
 
 

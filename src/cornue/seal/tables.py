@@ -41,7 +41,7 @@ def read_records(path: Path, kind: type[R]) -> Sequence[R]:
     """
     try:
         # Without threads of its own the library cannot bring down a process that ends while they are still alive.
-        table = pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False, pre_buffer=False)
+        table = pq.ParquetFile(io.BytesIO(path.read_bytes()), pre_buffer=False).read(use_threads=False)
         rows = table.to_pylist()
         return [kind.model_validate(_deep(row)) for row in rows]
     except (OSError, pa.ArrowException, ValidationError, ValueError) as error:

@@ -109,7 +109,8 @@ def _arrow_rows(path: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
             raise damaged(path, words("it is larger than 1 GiB", "il dépasse 1 Gio"))
         if kind == ".parquet":
             # Without threads of its own the library cannot bring down a process that ends while they are still alive.
-            table = pq.read_table(path, use_threads=False, pre_buffer=False)
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                table = file.read(use_threads=False)
         else:
             with pa.memory_map(str(path)) as file:
                 table = pa.ipc.open_stream(file).read_all()
