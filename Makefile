@@ -37,7 +37,7 @@ demo-short: $(INSTALLED)  ## the same journey with few steps: shows that it work
 	$(RUN) scripts/show_demo.py recipes/communes-short.toml
 
 test: $(INSTALLED)  ## all tests, offline
-	$(RUN) -m pytest --numprocesses=auto --dist=loadgroup
+	$(RUN) -m pytest --numprocesses=auto --dist=loadfile
 
 check: $(INSTALLED)  ## lint, format, types, the rules of the architecture
 	$(RUN) -m ruff check .

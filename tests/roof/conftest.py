@@ -45,13 +45,6 @@ agreement = 2
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that look at the finished job in one process, so that it runs once."""
-    for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("finished"))
-
-
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """The recipe of a job that runs in a few seconds; one of the teacher's answers is wrong."""
