@@ -226,11 +226,11 @@ def uses(
 ) -> None:
     """Count the packs at hand that learnt from a capture."""
     from cornue.capture.reader import open_capture
-    from cornue.pack.reuse import packs_from
+    from cornue.pack.reuse import cost_of_answers, packs_from
 
     found = open_capture(capture)
     packs = [str(pack) for pack in packs_from(found.digest, folder)]
-    told = {"capture": found.digest, "packs": packs, "kwh": found.about["record"].get("cost", {}).get("kwh")}
+    told = {"capture": found.digest, "packs": packs, "kwh": cost_of_answers(found.about)}
     if as_json:
         print(json.dumps(told))
         return
