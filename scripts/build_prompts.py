@@ -28,6 +28,9 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes" / "communes"
 REGISTER = FOLDER / "register.sqlite.xz"
 SEED = 20260309
 TRAIN_PER_FORM, DECLINES_PER_FORM = 15, 18
+# Forms that say what people ask most in many more ways. They ask for nothing new, so the teacher is not asked: its
+# answers to the others are carried over to them.
+SAID = "said-"
 VALIDATION_PROMPTS, KNOWN_PROMPTS, UNSEEN_PER_FORM, CHOICE_PER_FORM = 180, 150, 8, 4
 
 
@@ -59,8 +62,10 @@ def build(register: Register) -> list[Prompt]:
     """All prompts, in the order train, validation, held-out; no question comes twice."""
     forms = read_forms(FOLDER / "forms.toml")
     expander = Expander.make(forms, register, read_tables(REGISTER)[0])
+    said = [form for form in forms.forms if form.id.startswith(SAID)]
     known, chosen_by, unseen = (
-        [form for form in forms.forms if form.split == split] for split in ("train", "validation", "heldout")
+        [form for form in forms.forms if form.split == split and form not in said]
+        for split in ("train", "validation", "heldout")
     )
     prompts = read_free(FOLDER / "free.jsonl", "heldout", register)
     prompts += [p for form in unseen for p in expander.expand(form, UNSEEN_PER_FORM, "heldout", "unseen", SEED)]
@@ -71,6 +76,7 @@ def build(register: Register) -> list[Prompt]:
     for form in known:
         count = DECLINES_PER_FORM if form.declines else TRAIN_PER_FORM
         prompts += expander.expand(form, count, "train", "", SEED)
+    prompts += [p for form in said for p in expander.expand(form, TRAIN_PER_FORM, "train", "said", SEED)]
     kept: dict[str, Prompt] = {}
     for prompt in prompts:
         kept.setdefault(fold(prompt.messages[0].content).rstrip(" ?.!"), prompt)
