@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+PROVING := $(VENV)/.proving
 export HF_HUB_OFFLINE := 1
 
 # A proof or a benchmark is a script of its name; the lists give the order in which all of them run.
@@ -14,7 +15,7 @@ BENCHES := $(foreach part,loss rollout train-vs-trl communes capture capture-stu
 # The pack that a bundle carries: the newest, unless one is named.
 PACK ?= $(firstword $(shell ls -td runs/*/6-pack 2>/dev/null))
 
-.PHONY: help install bundle demo demo-short test check check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
+.PHONY: help install bundle demo demo-short test check check-pages check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,6 +47,9 @@ check: $(INSTALLED)  ## lint, format, types, the rules of the architecture
 	$(RUN) scripts/architecture.py
 	$(RUN) -m pytest tests/rules
 
+check-pages: $(PROVING)  ## the pages in a real browser at two widths, with axe; needs Chromium
+	PYTHONPATH=bench $(RUN) prove/serve.py --short --only browser
+
 bundle: $(INSTALLED)  ## what a machine without network needs to serve PACK=…, in build/bundle/
 	$(RUN) scripts/bundle.py $(PACK)
 
@@ -62,6 +66,12 @@ docs: $(INSTALLED)  ## write the generated parts, build the site in site/
 prove: $(PROOFS)  ## all the long proofs; their results go to docs/results/
 
 bench: $(BENCHES)  ## all the comparisons; their results go to docs/results/
+
+$(PROVING): $(INSTALLED)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[prove]'
+	@touch $@
+
+prove-serve: $(PROVING)
 
 $(PROOFS): prove-%: $(INSTALLED)
 	PYTHONPATH=bench $(RUN) prove/$(subst -,_,$*).py

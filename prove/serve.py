@@ -3,7 +3,7 @@
 ``make prove-serve`` runs all of it; ``--only kills`` one part, ``--short`` a trial of each that writes no result. Each
 part keeps its figures under ``.cache/``, so parts that were run at different times are joined in one result. What needs
 a model takes a small GGUF file (``--gguf``, or the demo's start model); without one these parts are not run. The
-browser and the JavaScript client want ``npm install --prefix .cache/node axe-core@4 openai@7``.
+JavaScript client wants ``npm install --prefix .cache/node openai@7``, the browser Chromium.
 """
 
 from __future__ import annotations

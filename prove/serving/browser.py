@@ -1,6 +1,6 @@
 """A real browser at telephone and desk width: asking, stopping, contesting, both languages, no JavaScript, axe.
 
-Needs Chromium (``CHROMIUM``, or the system's) and axe-core (see ``prove/serve.py``). The pictures that it takes go to
+Needs Chromium (``CHROMIUM``, or the system's). The pictures that it takes go to
 ``build/screens/``: they are there to be looked at.
 """
 
@@ -11,13 +11,14 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import results
 from cornue.serve.keys import Keys
 from cornue.serve.store import SqliteStore
-from serving.world import javascript, service
+from serving.world import service
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 AXE_RUN = "async (rules) => (await axe.run(document, {runOnly: rules})).violations"
@@ -37,7 +38,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    axe = (javascript("axe-core") / "axe.min.js").read_text()
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     passed: list[str] = []
     failed: list[str] = []
     violations: list[str] = []
