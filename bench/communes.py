@@ -106,8 +106,8 @@ def report(
     right, pair = examined["answerers"], examined["student_against_teacher"]["unseen"]
     bars = [
         results.bar("unseen forms: student's accuracy / teacher's", pair["ratio"] or 0.0, 0.95),
-        results.bar("free questions: answerable ones right", right["student"]["free/answerable"]["share"], 0.6),
-        results.bar("free questions: unanswerable ones declined", right["student"]["free/declinable"]["share"], 0.75),
+        results.bar("free questions: answerable ones right", right["settled"]["free/answerable"]["share"], 0.6),
+        results.bar("free questions: unanswerable ones declined", right["settled"]["free/declinable"]["share"], 0.75),
         results.bar(
             "unseen forms: teacher's lower bound / nearest question",
             right["teacher"]["unseen"]["low"] / right["nearest_question"]["unseen"]["share"],

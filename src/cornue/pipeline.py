@@ -242,7 +242,7 @@ class _Journey:
         asked = {prompt.id for prompt in prompts}
         teacher = [sample for sample in self._samples if sample.prompt_id in asked and sample.index == 0]
         student = self.folder.place("train") / "student"
-        exam = Exam(prompts, teacher, self._examples("train"), student, self.job.student_start)
+        exam = Exam(prompts, teacher, self._examples("train"), student, self.job.student_start, self.job.register)
         journal = place / "journal"
         results = run_evaluate(self.recipe, exam, self._verifier(), place, journal, self.sitting)
         shutil.rmtree(journal, ignore_errors=True)

@@ -124,7 +124,8 @@ def conclude(run: Path) -> str:
 def results_table(results: dict[str, Any]) -> list[str]:
     """Shares of right answers: one row for each stratum, one column for each answerer."""
     answerers = results["answerers"]
-    names = ["student", "teacher", *(name for name in answerers if name not in ("student", "teacher"))]
+    first = [name for name in ("student", "settled", "teacher") if name in answerers]
+    names = [*first, *(name for name in answerers if name not in first)]
     strata = sorted({stratum for found in answerers.values() for stratum in found})
     width = max(len(stratum) for stratum in strata) + 2
     head = words(en="right answers", fr="réponses justes")

@@ -1,4 +1,4 @@
-"""Lets an exported model answer prompts as it will when it is served: through llama.cpp, greedily.
+"""Lets an exported model answer prompts as it will when it is served: through llama.cpp.
 
 One engine per core, one slot and one thread each, nothing cached between prompts: an answer is then a function of the
 file and the prompt alone, and a killed evaluation goes on to the same answers. It judges nothing.
@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cornue.capture.store import Journal
@@ -39,7 +39,7 @@ def answer_all(
     prompts: Sequence[Prompt],
     render: Callable[[Prompt], str],
     journal_folder: Path,
-    max_tokens: int,
+    how: Request,
     progress: Progress,
     what: str,
     context: int = 1024,
@@ -49,25 +49,30 @@ def answer_all(
     Args:
         render: the conversation as the text that the model sees.
         journal_folder: finished answers lie there; they are never asked for again.
+        how: the sampling settings; its prompt counts for nothing.
 
     Raises:
         OutsideFailure: the engine does not run.
     """
     workers = max(1, len(os.sched_getaffinity(0)))
-    with Journal(journal_folder, {"model": digest_file(gguf), "max_tokens": max_tokens}) as journal:
+    drawn = {"temperature": how.temperature, "seed": how.seed} if how.temperature else {}
+    with Journal(journal_folder, {"model": digest_file(gguf), "max_tokens": how.max_tokens, **drawn}) as journal:
         missing = [prompt for prompt in prompts if prompt.id not in journal.answers]
         progress.begin(what, len(prompts))
         progress.advance(len(prompts) - len(missing))
-        spent = _ask(gguf, missing, render, journal, max_tokens, context, workers, progress, len(prompts))
+
+        def request(prompt: Prompt) -> Request:
+            return replace(how, prompt=render(prompt), cache_prompt=False)
+
+        spent = _ask(gguf, missing, request, journal, context, workers, progress, len(prompts))
         return Answered([journal.answers[prompt.id] for prompt in prompts], spent, len(missing))
 
 
 def _ask(
     gguf: Path,
     missing: Sequence[Prompt],
-    render: Callable[[Prompt], str],
+    request: Callable[[Prompt], Request],
     journal: Journal,
-    max_tokens: int,
     context: int,
     workers: int,
     progress: Progress,
@@ -86,8 +91,7 @@ def _ask(
                 if not queue:
                     return engine.cpu_seconds() - before
                 prompt = queue.pop()
-            request = Request(render(prompt), max_tokens=max_tokens, cache_prompt=False)
-            answer = engine.ask(request)
+            answer = engine.ask(request(prompt))
             sample = Sample(
                 prompt_id=prompt.id,
                 text=answer.text,

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from cornue.curate.choose import fold
 from cornue.records.samples import Example, Prompt, Sample
-
-DECLINED = "-- hors registre"
+from cornue.verify.sql import REFUSAL
 
 
 def always_declines(prompts: Sequence[Prompt]) -> list[Sample]:
     """The same refusal to everything."""
-    return [Sample(prompt_id=prompt.id, text=DECLINED, writer="person") for prompt in prompts]
+    return [Sample(prompt_id=prompt.id, text=REFUSAL, writer="person") for prompt in prompts]
 
 
 def nearest(prompts: Sequence[Prompt], examples: Sequence[Example]) -> list[Sample]:

@@ -1,8 +1,9 @@
 """The step ``evaluate``: teacher, student, untouched start and baselines on the same held-out questions.
 
 It exports the files that will be served and measures those, not the weights that were trained; how far the files agree
-with the weights is measured too. Results are kept apart by stratum. Nothing is chosen here, and nothing from here goes
-back into training.
+with the weights is measured too. Where the job has a register, the student's answers count twice: as it gave them,
+which is compared with the teacher, and ``settled``, as people get them. Results are kept apart by stratum. Nothing is
+chosen here, and nothing from here goes back into training.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cornue.evaluate.answers import answer_all
+from cornue.evaluate.answers import Answered, answer_all
 from cornue.evaluate.baselines import always_declines, nearest
 from cornue.evaluate.score import by_stratum, compare_answerers, judge_all
 from cornue.evaluate.statistics import share
+from cornue.models.engine import Request
 from cornue.models.export import export_gguf
 from cornue.models.sample import generate
 from cornue.models.student import Student
@@ -26,10 +28,14 @@ from cornue.records.samples import Example, Prompt, Sample, Verdict
 from cornue.records.words import words
 from cornue.seal.tables import write_records
 from cornue.seal.write import write_json
+from cornue.sources.register import Register
 from cornue.verify.base import Verifier
+from cornue.verify.doubts import TEMPERATURE, settle
 
 START_QUESTIONS = 100
 AT_ONCE = 100
+
+Answerer = Callable[[Sequence[Prompt], int], Answered]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Exam:
         examples: what the student learnt from; the nearest one is a baseline.
         student: folder of the trained student.
         start: file or folder from which it started.
+        register: the table that the questions are about, if there is one.
     """
 
     prompts: Sequence[Prompt]
@@ -49,6 +56,7 @@ class Exam:
     examples: Sequence[Example]
     student: Path
     start: Path
+    register: Register | None = None
 
 
 def run_evaluate(
@@ -71,16 +79,18 @@ def run_evaluate(
             facts = {"general.license": recipe.pack.licence}
             export_gguf(student.model, student.tokenizer, path, kind=kind, name=recipe.recipe.name, facts=facts)
     render = _render(student)
-    served = answer_all(
-        files[recipe.pack.serve],
-        exam.prompts,
-        render,
-        partial / "student",
-        recipe.evaluate.max_tokens,
-        progress,
-        words(en="the student answers", fr="l'élève répond"),
-    )
+
+    def answer(prompts: Sequence[Prompt], attempt: int) -> Answered:
+        place = partial / (f"again-{attempt}" if attempt else "student")
+        how = Request("", recipe.evaluate.max_tokens, temperature=TEMPERATURE if attempt else 0.0, seed=attempt)
+        what = words(en=f"asked again ({attempt})", fr=f"réinterrogé ({attempt})")
+        what = what if attempt else words(en="the student answers", fr="l'élève répond")
+        return answer_all(files[recipe.pack.serve], prompts, render, place, how, progress, what)
+
+    served = answer(exam.prompts, 0)
     answers: dict[str, Sequence[Sample]] = {"student": served.samples, "teacher": exam.teacher}
+    if exam.register:
+        answers["settled"] = _settled(exam, exam.register, served.samples, answer)
     if recipe.evaluate.baseline:
         answers |= _baselines(recipe, exam, partial, progress)
     verdicts = {name: judge_all(verifier, exam.prompts, samples) for name, samples in answers.items()}
@@ -96,6 +106,20 @@ def run_evaluate(
     write_json(folder / "results.json", results)
     write_json(folder / "cost.json", {"core_seconds": served.core_seconds, "answers": served.given_now})
     return results
+
+
+def _settled(exam: Exam, register: Register, first: Sequence[Sample], answer: Answerer) -> list[Sample]:
+    """The student's answers as people get them: asked again where the register shows that the first was wrong."""
+
+    def again(places: Sequence[int], attempt: int) -> list[str]:
+        return [sample.text for sample in answer([exam.prompts[place] for place in places], attempt).samples]
+
+    questions = [prompt.messages[-1].content for prompt in exam.prompts]
+    texts = settle(questions, [sample.text for sample in first], again, register)
+    return [
+        sample if sample.text == text else Sample(prompt_id=sample.prompt_id, text=text, writer="student")
+        for sample, text in zip(first, texts, strict=True)
+    ]
 
 
 def _plain(sample: Sample) -> Sample:
@@ -141,7 +165,7 @@ def _agreement(
     for kind, path in files.items():
         what = words(en=f"{kind} against the weights", fr=f"{kind} face aux poids")
         place = partial / ("student" if kind == recipe.pack.serve else f"file-{kind}")
-        found = answer_all(path, chosen, _render(student), place, most, progress, what).samples
+        found = answer_all(path, chosen, _render(student), place, Request("", most), progress, what).samples
         equal = [wanted[sample.prompt_id] == sample.text.strip() for sample in found]
         table[kind] = share(sum(equal), len(equal))
     return table

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from cornue.records.errors import OutsideFailure
 from cornue.records.words import words
 from cornue.serve.lookup import Lookup, look_up
 from cornue.sources.register import Register
+from cornue.verify.doubts import TEMPERATURE, doubt, settle
 
 LONGEST = 200
 
@@ -52,13 +54,18 @@ class Terminal:
 
     def answer(self, question: str, as_json: bool = False) -> None:
         """Ask and show."""
-        completion = self.engine.chat([{"role": "user", "content": question}], max_tokens=LONGEST)
-        found = look_up(self.register, completion.text, question) if self.register else None
+        first = self._ask(question)
+        text = self._settle(question, first) if self.register else first
+        found = look_up(self.register, text, question) if self.register else None
         if as_json:
-            body = {"question": question, "text": completion.text, "model": self.pack.facts.model_digest}
+            body = {"question": question, "text": text, "model": self.pack.facts.model_digest}
+            body |= {} if text == first else {"first": first}
             print(json.dumps(body | ({"register": found.body()} if found else {}), ensure_ascii=False))
             return
-        self.console.print(completion.text.strip(), markup=False)
+        if self.register and text != first and (doubted := doubt(first, question, self.register)):
+            again = words(en="asked again", fr="réinterrogé")
+            self.console.print(f"({again} : {doubted.reason})", style="dim", markup=False)
+        self.console.print(text.strip(), markup=False)
         if found:
             self._show(found)
 
@@ -73,6 +80,19 @@ class Terminal:
             except OutsideFailure as error:
                 print(error, file=sys.stderr)
             print()
+
+    def _ask(self, question: str, temperature: float = 0.0, seed: int = 0) -> str:
+        drawn = {"temperature": temperature, "seed": seed}
+        return self.engine.chat([{"role": "user", "content": question}], max_tokens=LONGEST, **drawn).text
+
+    def _settle(self, question: str, first: str) -> str:
+        """The answer, asked for again where the register shows that the first was wrong."""
+        assert self.register
+
+        def again(places: Sequence[int], attempt: int) -> list[str]:
+            return [self._ask(question, TEMPERATURE, attempt)]
+
+        return settle([question], [first], again, self.register)[0]
 
     def _read(self) -> str:
         try:

@@ -56,6 +56,17 @@ def link(query: str, question: str, register: Register) -> str:
     return COMPARED.sub(compare, query)
 
 
+def absent(query: str, register: Register) -> list[str]:
+    """What a query compares a column of texts with, and no cell of that column holds."""
+    return [
+        text
+        for match in COMPARED.finditer(query)
+        if (held := register.counts(match["column"]))
+        for text in _texts(match["values"])
+        if fold(text) not in held
+    ]
+
+
 def _closed(query: str, register: Register) -> str:
     """The query with its apostrophes doubled, where it cannot be read otherwise."""
     doubled = APOSTROPHE.sub("''", query)

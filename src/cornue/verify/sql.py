@@ -22,6 +22,7 @@ from cornue.sources.register import Answer, QueryError, Register
 from cornue.verify.base import Value, Verifier
 
 DECLINE = re.compile(r"^\W*(hors (du )?registre|not in the register)\b", re.IGNORECASE)
+REFUSAL = "-- hors registre"
 FENCED = re.compile(r"```(?:sql)?\s*\n?(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
 BARE = re.compile(r"^\s*((?:SELECT|WITH)\b.*)", re.DOTALL | re.IGNORECASE | re.MULTILINE)
 EXTRA_COLUMNS = 2
