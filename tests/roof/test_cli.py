@@ -5,7 +5,6 @@ Run: pytest tests/roof
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -13,38 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from cornue.capture.fake_endpoint import FakeEndpoint
-from cornue.cli import main
 from cornue.pack.open import open_pack
 from cornue.records.samples import Message, Prompt
 from cornue.sources.prompts import write_prompts
 
-
-class Ended(NamedTuple):
-    """What a command left: its exit code and what it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def cornue(*words: str | Path, cwd: Path, language: str = "en") -> Ended:
-    """The command line in this process: as in one of its own, without the seconds that importing torch takes."""
-    said, told = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
-        patch.chdir(cwd)
-        patch.setenv("CORNUE_LANG", language)
-        patch.setenv("CORNUE_KEYS", str(cwd / "keys"))
-        patch.setattr(sys, "argv", ["cornue", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Ended(int(ended.value.code or 0), said.getvalue(), told.getvalue())
+from .conftest import cornue
 
 
 def teacher_at(endpoint: FakeEndpoint) -> str:
@@ -92,13 +69,12 @@ def test_an_altered_answer_is_found_false(finished: Path) -> None:
 
 def test_a_killed_run_ends_with_the_same_model(finished: Path) -> None:
     command = [sys.executable, "-m", "cornue.cli", "run", str(finished), "--runs", "killed"]
-    for sign in ("killed/*/4-train*/stages/*/checkpoints/*", "killed/*/5-evaluate*"):
-        process = subprocess.Popen(command, cwd=finished.parent, start_new_session=True, stderr=subprocess.DEVNULL)
-        while not list(finished.parent.glob(sign)):
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command, cwd=finished.parent, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not list(finished.parent.glob("killed/*/4-train*/stages/*/checkpoints/*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     done = cornue("run", finished, "--runs", "killed", "--json", cwd=finished.parent)
     killed = finished.parent / json.loads(done.stdout)["run"]
     digests = {open_pack(run / "6-pack").facts.model_digest for run in (run_of(finished), killed)}

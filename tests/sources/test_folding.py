@@ -43,6 +43,10 @@ def test_folding_twice_changes_nothing_more(text: str) -> None:
     assert fold(once) == once
 
 
+def test_what_is_taken_apart_is_folded_too() -> None:
+    assert fold("℠") == "sm" and fold("Ⓑrest") == "brest"
+
+
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, TEXTS)
 def test_like_agrees_with_a_regular_expression(pattern: str, value: str) -> None:

@@ -39,8 +39,11 @@ def fold(text: str) -> str:
 
 def _fold(text: str) -> str:
     text = text.casefold().translate(LIGATURES)
-    if not text.isascii():
-        text = "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
+    # Twice, since what is taken apart may be in capitals: "℠" is "SM".
+    for _ in range(2):
+        if not text.isascii():
+            text = "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
+            text = text.casefold().translate(LIGATURES)
     text = SEPARATORS.sub(" ", text)
     return SAINTS.sub(r"saint\1 ", text) if "st" in text else text
 
