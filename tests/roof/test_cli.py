@@ -69,12 +69,13 @@ def test_an_altered_answer_is_found_false(finished: Path) -> None:
 
 def test_a_killed_run_ends_with_the_same_model(finished: Path) -> None:
     command = [sys.executable, "-m", "cornue.cli", "run", str(finished), "--runs", "killed"]
-    process = subprocess.Popen(command, cwd=finished.parent, start_new_session=True, stderr=subprocess.DEVNULL)
-    while not list(finished.parent.glob("killed/*/4-train*/stages/*/checkpoints/*")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    for sign in ("killed/*/4-train*/stages/*/checkpoints/*", "killed/*/5-evaluate*"):
+        process = subprocess.Popen(command, cwd=finished.parent, start_new_session=True, stderr=subprocess.DEVNULL)
+        while not list(finished.parent.glob(sign)):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     done = cornue("run", finished, "--runs", "killed", "--json", cwd=finished.parent)
     killed = finished.parent / json.loads(done.stdout)["run"]
     digests = {open_pack(run / "6-pack").facts.model_digest for run in (run_of(finished), killed)}
