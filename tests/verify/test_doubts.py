@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,23 +12,12 @@ from cornue.sources.register import Register
 from cornue.verify.doubts import TRIES, doubt, settle
 from cornue.verify.sql import REFUSAL, declines
 
-ROWS = [("Vannes", "Morbihan", 54020), ("Lorient", "Morbihan", 57246), ("Brest", "Finistère", 139619)]
 SOUND = "-- vannes\nSELECT population FROM communes WHERE nom = 'Vannes'"
 FAILS = "SELECT habitants FROM communes WHERE nom = 'Vannes'"
 ABSENT = "SELECT COUNT(*) FROM communes WHERE departement = 'Var-de-Calais'"
 NOTHING = "SELECT nom FROM communes WHERE departement = 'Morbihan' AND population > 99999"
 SILENT = "I wonder."
 ASKED = "population de vannes"
-
-
-@pytest.fixture(scope="module")
-def register(tmp_path_factory: pytest.TempPathFactory) -> Register:
-    path: Path = tmp_path_factory.mktemp("register") / "towns.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE communes (nom TEXT, departement TEXT, population INTEGER)")
-        connection.executemany("INSERT INTO communes VALUES (?, ?, ?)", ROWS)
-    connection.close()
-    return Register.open(path)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,17 +11,10 @@ from cornue.records.samples import Message, Prompt, Sample
 from cornue.sources.register import Register
 from cornue.verify.sql import SqlVerifier, declines, find_query
 
-ROWS = [("Vannes", "Morbihan", 54020), ("Lorient", "Morbihan", 57246), ("Brest", "Finistère", 139619)]
-
 
 @pytest.fixture(scope="module")
-def verifier(tmp_path_factory: pytest.TempPathFactory) -> SqlVerifier:
-    path: Path = tmp_path_factory.mktemp("register") / "towns.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE communes (nom TEXT, departement TEXT, population INTEGER)")
-        connection.executemany("INSERT INTO communes VALUES (?, ?, ?)", ROWS)
-    connection.close()
-    return SqlVerifier(Register.open(path))
+def verifier(register: Register) -> SqlVerifier:
+    return SqlVerifier(register)
 
 
 def ask(sql: str = "", *, ordered: bool = False) -> Prompt:

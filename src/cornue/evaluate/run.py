@@ -83,8 +83,9 @@ def run_evaluate(
     def answer(prompts: Sequence[Prompt], attempt: int) -> Answered:
         place = partial / (f"again-{attempt}" if attempt else "student")
         how = Request("", recipe.evaluate.max_tokens, temperature=TEMPERATURE if attempt else 0.0, seed=attempt)
-        what = words(en=f"asked again ({attempt})", fr=f"réinterrogé ({attempt})")
-        what = what if attempt else words(en="the student answers", fr="l'élève répond")
+        what = words(en="the student answers", fr="l'élève répond")
+        if attempt:
+            what = words(en=f"asked again ({attempt})", fr=f"réinterrogé ({attempt})")
         return answer_all(files[recipe.pack.serve], prompts, render, place, how, progress, what)
 
     served = answer(exam.prompts, 0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -68,8 +67,8 @@ def measure_arithmetic(device: torch.device | str = "cpu") -> Arithmetic:
 
 def _matrices(dtype: torch.dtype, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
     rows, inner, columns = SHAPE
-    ones = partial(torch.ones, dtype=dtype, device=device)
-    return ones(rows, inner), ones(inner, columns)
+    left = torch.ones(rows, inner, dtype=dtype, device=device)
+    return left, torch.ones(inner, columns, dtype=dtype, device=device)
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> float:
