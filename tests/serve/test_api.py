@@ -14,6 +14,8 @@ from cornue.serve.fake import FakeEngine
 from cornue.serve.receipts import check_export
 from cornue.serve.settings import Offer
 from cornue.sources.register import Register
+from cornue.verify.doubts import TRIES
+from cornue.verify.sql import REFUSAL
 
 from .conftest import Open
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"model": "student", "messages": [{"role": "user", "content": "hello"}]}
 CHAT = "/v1/chat/completions"
 QUERY = "Counting.\n```sql\nSELECT nom FROM communes WHERE departement = 'Morbihan' ORDER BY nom\n```"
+WRONG = "```sql\nSELECT nom FROM communes WHERE departement = 'Nulle-Part'\n```"
 
 
 def events(text: str) -> list[dict[str, Any]]:
@@ -121,10 +124,41 @@ async def test_rows_come_as_a_tool_result(service: Open, register: Register) -> 
 
 @pytest.mark.parametrize("query", ["DROP TABLE communes", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"])
 async def test_a_query_that_may_not_or_cannot_run_is_told(service: Open, register: Register, query: str) -> None:
-    async with service(FakeEngine(speak=lambda _: f"```sql\n{query}\n```"), Offer("student", table=register)) as client:
+    engine = FakeEngine(speak=lambda _: f"```sql\n{query}\n```")
+    async with service(engine, Offer("student", table=register)) as client:
         message = (await client.post(CHAT, json=ASK)).json()["choices"][0]["message"]
-        assert message["register"]["problem"]
+        assert "la requête échouait" in message["content"]
+        assert message["content"].endswith(REFUSAL)
+        assert "register" not in message
+        assert len(engine.asked) == 1 + TRIES
         assert len(register.query("SELECT * FROM communes").rows) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_the_register_contradicts_is_asked_for_again(
+    service: Open, register: Register, stream: bool
+) -> None:
+    engine = FakeEngine()
+    engine.speak = lambda _: WRONG if len(engine.asked) < 3 else QUERY
+    async with service(engine, Offer("student", table=register)) as client:
+        answer = await client.post(CHAT, json=ASK | {"stream": stream, "register": "field"})
+    parts = [body["choices"][0] for body in (events(answer.text) if stream else [answer.json()])]
+    said = [part.get("delta") or part.get("message") or {} for part in parts]
+    text = "".join(part.get("content") or "" for part in said)
+    assert text.startswith(WRONG)
+    assert text.endswith(QUERY)
+    assert "Nulle-Part" in text.removeprefix(WRONG)
+    assert [part["register"]["rows"] for part in said if "register" in part] == [[["Auray"], ["Vannes"]]]
+    assert [(body["temperature"], body["seed"]) for body in engine.asked[1:]] == [(0.7, 1), (0.7, 2)]
+
+
+async def test_all_tries_are_on_the_one_receipt(service: Open, register: Register) -> None:
+    engine = FakeEngine(speak=lambda _: WRONG)
+    async with service(engine, Offer("student", table=register)) as client:
+        once = (await client.post(CHAT, json=ASK | {"register": "off"})).json()["usage"]
+        often = (await client.post(CHAT, json=ASK)).json()["usage"]
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert often[name] == (1 + TRIES) * once[name]
 
 
 async def test_an_engine_that_breaks_off_says_so_and_has_a_receipt(service: Open) -> None:

@@ -178,3 +178,21 @@ def test_money_is_never_an_exponent() -> None:
     assert money(5e-7, french=True) == "moins de 0,001 centime"
     assert money(0.0002, french=False) == "0.02 cent"
     assert money(1.5, french=True) == "1,5\u00a0€"
+
+
+@pytest.mark.parametrize("language, told", [("fr", "Le registre ne permet pas"), ("en", "The register cannot answer")])
+async def test_a_refusal_is_said_in_the_readers_words(
+    service: Open, register: Register, language: str, told: str
+) -> None:
+    async with service(FakeEngine(speak=lambda _: "-- hors registre"), Offer("student", table=register)) as client:
+        page = await client.post("/", data={"question": "le maire ?"}, headers={"accept-language": language})
+        assert told in page.text
+
+
+async def test_a_page_says_why_a_question_was_put_again(service: Open, register: Register) -> None:
+    engine = FakeEngine()
+    engine.speak = lambda _: QUERY if len(engine.asked) > 1 else QUERY.replace("FROM communes", "FROM maires")
+    async with service(engine, Offer("student", table=register)) as client:
+        page = await client.post("/", data={"question": "which?"}, headers={"accept-language": "en"})
+        assert "Asked again: the query failed" in page.text
+        assert "FROM maires" not in page.text

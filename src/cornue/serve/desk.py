@@ -1,8 +1,8 @@
 """From an admitted request to its answer and its receipt: the one path that the API and the page both take.
 
-A job is admitted (limits, queue, intent row), waits its turn, is asked of the engine, has its query looked up, and is
-settled: once, however it ends. An engine that dies before the first word is asked again when it is back. It does not
-read requests and does not write responses.
+A job is admitted (limits, queue, intent row), waits its turn, is asked of the engine, again where the register shows
+that the answer is wrong, has its query looked up, and is settled: once, however it ends. An engine that dies before the
+first word is asked again when it is back. It does not read requests and does not write responses.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import httpx
 
 from cornue.ledger.numbers import estimated
 from cornue.records.digests import digest_json
-from cornue.records.errors import OutsideFailure
+from cornue.records.errors import CornueError, OutsideFailure
 from cornue.serve.errors import Refusal
 from cornue.serve.keys import Caller
+from cornue.serve.late import LateRegister, opened
 from cornue.serve.limits import Limits
 from cornue.serve.lookup import Lookup, look_up
 from cornue.serve.meter import SharedMeter
@@ -32,6 +33,8 @@ from cornue.serve.receipts import Receipts, State
 from cornue.serve.settings import Offer, Settings, salted
 from cornue.serve.tools import as_schema, call_of, in_words, may_call, must_call
 from cornue.serve.upstream import Upstream, until_ready
+from cornue.sources.register import Register
+from cornue.verify.doubts import TEMPERATURE, Doubt, Hearing
 
 TELL_SECONDS = 1.0
 BACK_SECONDS = 15.0
@@ -61,7 +64,10 @@ class End:
     receipt: dict[str, Any]
     lookup: Lookup | None
     text: str
+    """What stands: the last answer, if the question was put again."""
     reasoning: str
+    doubt: Doubt | None = None
+    """Why another answer stands than the one that came in pieces."""
 
 
 Piece = Waiting | Chunk | End
@@ -82,6 +88,7 @@ class Job:
     admitted: float
     began: float = 0.0
     first: float = 0.0
+    last: float = 0.0
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     pieces: int = 0
@@ -91,10 +98,16 @@ class Job:
     """The text is a tool call that the engine was held to."""
     receipt: dict[str, Any] | None = None
 
+    def count(self, answer: dict[str, Any]) -> None:
+        """Adds the tokens of a further answer, where the engine tells them."""
+        for name, tokens in (answer.get("usage") or {}).items():
+            if isinstance(tokens, int):
+                self.usage[name] = self.usage.get(name, 0) + tokens
+
     @property
     def progress(self) -> float:
         """When something last happened."""
-        return max(self.began, self.first)
+        return max(self.began, self.last)
 
 
 class Desk:
@@ -152,10 +165,11 @@ class Desk:
             async with aclosing(self._ask(job)) as chunks:
                 async for chunk in chunks:
                     yield Chunk(chunk)
+            doubt = await self._hear(job)
             text = "".join(job.text)
             lookup = await self._look_up(job, text)
             state = "completed"
-            yield End(self.settle(job, state), lookup, text, "".join(job.reasoning))
+            yield End(self.settle(job, state), lookup, text, "".join(job.reasoning), doubt)
         except Refusal:
             state = "failed"
             raise
@@ -208,16 +222,45 @@ class Desk:
                     raise EngineLost from problem
                 await asyncio.sleep(0.3)
 
-    async def _request(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
-        order, ticket = job.order, job.ticket
-        warm = ticket.warm and not order.replay and not job.caller.shares_cache
+    async def _hear(self, job: Job) -> Doubt | None:
+        """Puts the question again where the register shows that the answer is wrong; why, if another answer stands."""
+        table = self._table(job)
+        if table is None:
+            return None
+        try:
+            register = await asyncio.to_thread(opened, table)
+        except CornueError:
+            return None
+        hearing = Hearing(job.order.question, register)
+        first = text = "".join(job.text)
+        while await asyncio.to_thread(hearing.hear, text):
+            drawn = {"temperature": TEMPERATURE, "seed": hearing.attempt}
+            try:
+                answer = await self._post(job, self._body(job) | drawn)
+            except httpx.HTTPError as problem:
+                raise EngineLost from problem
+            text = _said(answer)
+            job.last = time.monotonic()
+            job.count(answer)
+        job.text = [hearing.text]
+        return hearing.doubt if hearing.text != first else None
+
+    async def _post(self, job: Job, body: dict[str, Any]) -> dict[str, Any]:
+        async with asyncio.timeout(self.settings.deadline):
+            return _checked(await self.upstream.client.post(job.order.route, json=body))
+
+    def _body(self, job: Job) -> dict[str, Any]:
+        """What the engine is asked."""
+        ticket = job.ticket
+        warm = ticket.warm and not job.order.replay and not job.caller.shares_cache
         salt = salted(self.salt, "cache", job.id if job.caller.shares_cache else job.caller.owner)
-        body = self._form(job) | {"model": self.upstream.model} | self.upstream.keep_apart(ticket.slot, warm, salt)
+        return self._form(job) | {"model": self.upstream.model} | self.upstream.keep_apart(ticket.slot, warm, salt)
+
+    async def _request(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+        order, body = job.order, self._body(job)
         limit = time.monotonic() + self.settings.deadline
         if not order.stream:
-            async with asyncio.timeout(self.settings.deadline):
-                response = await self.upstream.client.post(order.route, json=body)
-            yield self._whole(job, _checked(response))
+            yield self._whole(job, await self._post(job, body))
             return
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         async with self.upstream.client.stream("POST", order.route, json=body) as response:
@@ -248,7 +291,7 @@ class Desk:
     def _whole(self, job: Job, answer: dict[str, Any]) -> dict[str, Any]:
         choice = answer["choices"][0]
         message = choice.get("message", {})
-        job.text.append(message.get("content") or choice.get("text") or "")
+        job.text.append(_said(answer))
         job.reasoning.append(message.get("reasoning_content") or "")
         job.finish = choice.get("finish_reason") or "stop"
         job.usage = answer.get("usage") or {}
@@ -262,7 +305,8 @@ class Desk:
         """A chunk for the caller; None for the one that only counts."""
         if "error" in chunk:
             raise EngineLost
-        job.first = time.monotonic()
+        job.last = time.monotonic()
+        job.first = job.first or job.last
         job.usage = chunk.get("usage") or job.usage
         if not chunk.get("choices"):
             return None
@@ -292,9 +336,12 @@ class Desk:
         return body
 
     async def _look_up(self, job: Job, text: str) -> Lookup | None:
-        if self.offer.table is None or job.order.register == "off":
-            return None
-        return await asyncio.to_thread(look_up, self.offer.table, text, job.order.question)
+        table = self._table(job)
+        return await asyncio.to_thread(look_up, table, text, job.order.question) if table else None
+
+    def _table(self, job: Job) -> Register | LateRegister | None:
+        """The register that answers this request."""
+        return None if job.order.register == "off" else self.offer.table
 
     def _intent(self, order: Order) -> dict[str, Any]:
         sampling = {k: order.body[k] for k in ("temperature", "top_p", "seed", "max_tokens") if k in order.body}
@@ -333,6 +380,12 @@ class Desk:
                 "answer": digest_json([salt, "".join(job.text)]),
             },
         }
+
+
+def _said(answer: dict[str, Any]) -> str:
+    """The words of a whole answer."""
+    choice = answer["choices"][0]
+    return choice.get("message", {}).get("content") or choice.get("text") or ""
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:

@@ -53,3 +53,12 @@ class LateRegister:
             self._register = found
         except CornueError as problem:
             self.problem = problem
+
+
+def opened(table: Register | LateRegister) -> Register:
+    """The register, waited for if it is on its way.
+
+    Raises:
+        CornueError: it cannot be had.
+    """
+    return table.wait() if isinstance(table, LateRegister) else table

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cornue.records.errors import CornueError
-from cornue.serve.late import LateRegister
+from cornue.serve.late import LateRegister, opened
 from cornue.sources.linking import link
 from cornue.sources.register import QueryError, Register
 from cornue.verify.sql import find_query
@@ -71,14 +71,13 @@ def look_up(table: Register | LateRegister, text: str, question: str) -> Lookup 
     query = find_query(text)
     if query is None:
         return None
-    if isinstance(table, LateRegister):
-        try:
-            table = table.wait()
-        except CornueError as problem:
-            return Lookup(query, table.digest, problem=problem.message)
-    query = link(query, question, table)
     try:
-        found = table.query(query, seconds=SECONDS, rows=ROWS, once=True)
+        register = opened(table)
+    except CornueError as problem:
+        return Lookup(query, table.digest, problem=problem.message)
+    query = link(query, question, register)
+    try:
+        found = register.query(query, seconds=SECONDS, rows=ROWS, once=True)
     except QueryError as error:
         return Lookup(query, table.digest, problem=str(error))
     columns, rows = found.columns, found.rows

@@ -155,8 +155,9 @@ class Pages:
         for place, turn in enumerate(turns):
             last = end if place == len(turns) - 1 else None
             lookup = last.lookup if last else await self._look_up_again(turn["a"], turn["q"])
-            receipt, reasoning = (last.receipt, last.reasoning) if last else (None, "")
-            drawn.append((turn["q"], view_answer(words, turn["a"], reasoning, lookup, receipt, turn["r"])))
+            receipt, reasoning, doubt = (last.receipt, last.reasoning, last.doubt) if last else (None, "", None)
+            view = view_answer(words, turn["a"], reasoning, lookup, receipt, turn["r"], doubt)
+            drawn.append((turn["q"], view))
         history = json.dumps(turns[-TURNS:], ensure_ascii=False)
         client = {key: Words(words.language)(key) for key in CLIENT_WORDS} | {"language": words.language}
         return self.show(
@@ -208,7 +209,9 @@ class Pages:
                         if delta.get(name):
                             yield _event(name, {"text": delta[name]})
                 else:
-                    view = view_answer(words, piece.text, piece.reasoning, piece.lookup, piece.receipt)
+                    view = view_answer(
+                        words, piece.text, piece.reasoning, piece.lookup, piece.receipt, doubt=piece.doubt
+                    )
                     drawn = self.templates.get_template("answer.html").render(
                         t=words, a=view, q="", offer=self.offer, title=default_title(self.offer)
                     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,10 +16,11 @@ from rich.table import Table
 from cornue.models.engine import Engine
 from cornue.pack.open import open_pack
 from cornue.records.errors import OutsideFailure
-from cornue.records.words import words
+from cornue.records.words import language, words
 from cornue.serve.lookup import Lookup, look_up
 from cornue.sources.register import Register
-from cornue.verify.doubts import TEMPERATURE, doubt, settle
+from cornue.verify.doubts import TEMPERATURE, Doubt, Hearing
+from cornue.verify.sql import declines
 
 LONGEST = 200
 
@@ -55,17 +55,19 @@ class Terminal:
     def answer(self, question: str, as_json: bool = False) -> None:
         """Ask and show."""
         first = self._ask(question)
-        text = self._settle(question, first) if self.register else first
+        doubted, text = self._hear(question, first)
         found = look_up(self.register, text, question) if self.register else None
         if as_json:
             body = {"question": question, "text": text, "model": self.pack.facts.model_digest}
             body |= {} if text == first else {"first": first}
             print(json.dumps(body | ({"register": found.body()} if found else {}), ensure_ascii=False))
             return
-        if self.register and text != first and (doubted := doubt(first, question, self.register)):
-            again = words(en="asked again", fr="réinterrogé")
-            self.console.print(f"({again} : {doubted.reason})", style="dim", markup=False)
-        self.console.print(text.strip(), markup=False)
+        if doubted and text != first:
+            self.console.print(doubted.told(language() == "fr"), style="dim", markup=False)
+        cannot = words(
+            en="The register cannot answer this question.", fr="Le registre ne permet pas de répondre à cette question."
+        )
+        self.console.print(cannot if declines(text) else text.strip(), markup=False)
         if found:
             self._show(found)
 
@@ -85,14 +87,14 @@ class Terminal:
         drawn = {"temperature": temperature, "seed": seed}
         return self.engine.chat([{"role": "user", "content": question}], max_tokens=LONGEST, **drawn).text
 
-    def _settle(self, question: str, first: str) -> str:
-        """The answer, asked for again where the register shows that the first was wrong."""
-        assert self.register
-
-        def again(places: Sequence[int], attempt: int) -> list[str]:
-            return [self._ask(question, TEMPERATURE, attempt)]
-
-        return settle([question], [first], again, self.register)[0]
+    def _hear(self, question: str, text: str) -> tuple[Doubt | None, str]:
+        """Why the register doubts the first answer, and the answer that stands."""
+        if self.register is None:
+            return None, text
+        hearing = Hearing(question, self.register)
+        while hearing.hear(text):
+            text = self._ask(question, TEMPERATURE, hearing.attempt)
+        return hearing.doubt, hearing.text
 
     def _read(self) -> str:
         try:

@@ -66,6 +66,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "one_row": ("1 row", "1 ligne"),
     "many_rows": ("{n} rows", "{n} lignes"),
     "more_rows": ("There are more rows than shown.", "Il y a plus de lignes que celles montrées."),
+    "declined": (
+        "The register cannot answer this question.",
+        "Le registre ne permet pas de répondre à cette question.",
+    ),
     "no_rows": ("The register holds no such row.", "Le registre ne contient aucune ligne de ce genre."),
     "query_failed": ("The register could not answer this query:", "Le registre n'a pas pu répondre à cette requête :"),
     "source": ("Source: public register", "Source : registre public"),

@@ -12,6 +12,7 @@ from typing import Any
 from cornue.serve.lookup import SHOWN, Lookup, shown
 from cornue.serve.render import to_html
 from cornue.serve.texts import Words
+from cornue.verify.doubts import Doubt
 from cornue.verify.sql import FENCED, declines
 
 LEAST = 1e-5
@@ -25,6 +26,8 @@ class AnswerView:
     """As the model wrote it; goes back with the next question where a conversation is kept."""
     html: str
     """The words that are read first; empty where the rows say it all."""
+    again: str
+    """That the question was put again, and why."""
     reasoning: str
     working: str
     lookup: Lookup | None
@@ -41,7 +44,13 @@ class AnswerView:
 
 
 def view_answer(
-    words: Words, text: str, reasoning: str, lookup: Lookup | None, receipt: dict[str, Any] | None, receipt_id: str = ""
+    words: Words,
+    text: str,
+    reasoning: str,
+    lookup: Lookup | None,
+    receipt: dict[str, Any] | None,
+    receipt_id: str = "",
+    doubt: Doubt | None = None,
 ) -> AnswerView:
     """An answer prepared for a page."""
     french = words.language == "fr"
@@ -51,9 +60,11 @@ def view_answer(
     working = "" if lookup is None else FENCED.sub("", text).strip()
     if lookup is not None and lookup.query in working:
         working = working.replace(lookup.query, "").strip(" ;\n")
+    html = "" if lookup is not None else to_html(words("declined") if declines(text) else text.strip() or "…")
     return AnswerView(
         text=text,
-        html="" if lookup is not None else to_html(text.strip() or "…"),
+        html=html,
+        again=doubt.told(french) if doubt else "",
         reasoning=reasoning.strip(),
         working=working,
         lookup=lookup,
@@ -104,11 +115,6 @@ def brief(value: float, french: bool) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return text.replace(",", "\u202f").replace(".", ",") if french else text
-
-
-def is_refusal(text: str) -> bool:
-    """Whether the model said that the register does not know."""
-    return declines(text)
 
 
 def _count(words: Words, rows: int) -> str:

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from cornue.records.words import words
 from cornue.sources.linking import absent, link
 from cornue.sources.register import QueryError, Register
-from cornue.verify.sql import REFUSAL, declines, find_query
+from cornue.verify.sql import REFUSAL, find_query
 
 TRIES = 4
 TEMPERATURE = 0.7
@@ -28,48 +27,81 @@ class Doubt(NamedTuple):
     """Why an answer is doubted: it is surely ``wrong``, or ``odd`` and may yet be right."""
 
     kind: Literal["wrong", "odd"]
-    reason: str
+    absent: str = ""
+    """A name that no cell of its column holds."""
+    problem: str = ""
+    """Why the query fails, in the register's words."""
+
+    def told(self, french: bool) -> str:
+        """That the question was put again, and why."""
+        why = "la requête ne trouvait rien" if french else "the query found nothing"
+        if self.absent:
+            why = f"le registre n'a pas de « {self.absent} »" if french else f"the register holds no “{self.absent}”"
+        elif self.problem:
+            why = f"la requête échouait ({self.problem})" if french else f"the query failed ({self.problem})"
+        return f"Question reposée : {why}." if french else f"Asked again: {why}."
 
 
 def doubt(text: str, question: str, register: Register) -> Doubt | None:
-    """What speaks against an answer to a question, as far as the register can tell."""
+    """What speaks against an answer to a question, as far as the register can tell: nothing where there is no query."""
     query = find_query(text)
     if query is None:
-        neither = words("neither a query nor a refusal", "ni requête ni refus")
-        return None if declines(text) else Doubt("wrong", neither)
+        return None
     query = link(query, question, register)
     try:
         found = register.query(query, rows=ROWS)
     except QueryError as error:
-        return Doubt("wrong", str(error))
+        return Doubt("wrong", problem=str(error))
     if names := absent(query, register):
-        return Doubt("wrong", words(f"the register holds no “{names[0]}”", f"le registre n'a pas de « {names[0]} »"))
+        return Doubt("wrong", absent=names[0])
     if all(cell is None for row in found.rows for cell in row):
-        return Doubt("odd", words("the query finds nothing", "la requête ne trouve rien"))
+        return Doubt("odd")
     return None
 
 
+class Hearing:
+    """An answer on its way: heard, and heard again while it is in doubt, until one stands.
+
+    What stands is the first without doubt, else the first that is merely odd, else a refusal.
+    """
+
+    def __init__(self, question: str, register: Register) -> None:
+        self.question, self.register = question, register
+        self.text = ""
+        """What stands, once it does."""
+        self.doubt: Doubt | None = None
+        """Why the first answer was doubted."""
+        self.attempt = 0
+        """Which further try is wanted, from 1; the seed of its draw at ``TEMPERATURE``."""
+        self._odd = ""
+
+    def hear(self, text: str) -> bool:
+        """Whether the question must be put again after this answer."""
+        found = doubt(text, self.question, self.register)
+        if found is None:
+            self.text = text
+            return False
+        self.doubt = self.doubt or found
+        if found.kind == "odd":
+            self._odd = self._odd or text
+        if self.attempt == TRIES:
+            self.text = self._odd or REFUSAL
+            return False
+        self.attempt += 1
+        return True
+
+
 def settle(questions: Sequence[str], first: Sequence[str], again: AskAgain, register: Register) -> list[str]:
-    """One answer to each question: the first without doubt, else the first that is merely odd, else a refusal.
+    """One answer to each question, by a ``Hearing`` for each, all at the same try.
 
     Args:
         first: the model's own answers, in the order of the questions.
         again: called with the places of the questions in doubt and the number of the try, from 1; returns an answer to
             each, drawn at ``TEMPERATURE`` with the try as its seed.
     """
-    settled, places = list(first), list(range(len(first)))
-    odd: dict[int, str] = {}
-    for attempt in range(TRIES + 1):
-        if attempt:
-            for place, text in zip(places, again(places, attempt), strict=True):
-                settled[place] = text
-        doubts = {place: doubt(settled[place], questions[place], register) for place in places}
-        for place, found in doubts.items():
-            if found and found.kind == "odd":
-                odd.setdefault(place, settled[place])
-        places = [place for place, found in doubts.items() if found]
-        if not places:
-            break
-    for place in places:
-        settled[place] = odd.get(place, REFUSAL)
-    return settled
+    hearings = [Hearing(question, register) for question in questions]
+    places = [place for place, text in enumerate(first) if hearings[place].hear(text)]
+    while places:
+        texts = again(places, hearings[places[0]].attempt)
+        places = [place for place, text in zip(places, texts, strict=True) if hearings[place].hear(text)]
+    return [hearing.text for hearing in hearings]
