@@ -26,7 +26,7 @@ AXE_RUN += ".map((v) => v.id + ' ' + v.nodes[0].html)"
 NARROW = "document.documentElement.scrollWidth <= innerWidth"
 SCREENS = results.ROOT / "build" / "screens"
 SIZES = ((360, 740), (1280, 800))
-FIGURE, TABLE = "Combien de communes ?", "Quelles communes ?"
+FIGURE, TABLE, NOWHERE = "Combien de communes ?", "Quelles communes ?", "Les habitants d'Atlantis ?"
 PATIENCE = 120_000
 NOTE = "[name=note]"
 Look = Callable[[Any, str], None]
@@ -72,6 +72,7 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 page.on("request", lambda request: outside.add(request.url) if running.url not in request.url else None)
                 page.on("pageerror", lambda error, tag=tag: failed.append(f"{tag} script: {error}"))
                 _walk(page, running.url, look, step)
+                _refused(page, running.url, look, step)
                 _other_pages(page, running.url, key, look, step)
                 context.close()
             # At 200 % a page has half the pixels of its window.
@@ -172,6 +173,17 @@ def _walk(page: Any, url: str, look: Look, step: Step) -> None:
     page.click("nav a[hreflang]")
     page.keyboard.press("Tab")
     step("focus is seen", page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none")
+
+
+def _refused(page: Any, url: str, look: Look, step: Step) -> None:
+    """A name that the register does not hold: it is asked again, and then refused with the reason."""
+    page.goto(url)
+    page.fill("#question", NOWHERE)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".prose")
+    step("says why it was asked again", "« Atlantis »" in page.inner_text(".said .fine"))
+    step("refuses in words", "ne permet pas de répondre" in page.inner_text(".prose"))
+    look(page, "refused")
 
 
 def _other_pages(page: Any, url: str, key: str, look: Look, step: Step) -> None:

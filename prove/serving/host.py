@@ -20,11 +20,14 @@ CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\n
 WORKING = "La question demande {}.\n```sql\n{}\n```"
 FIGURE = WORKING.format("un nombre", "SELECT COUNT(*) AS communes FROM communes WHERE population > 20000")
 TABLE = WORKING.format("une liste", "SELECT nom, departement, population FROM communes ORDER BY population DESC")
+NOWHERE = WORKING.format("un nombre", "SELECT population FROM communes WHERE nom = 'Atlantis'")
 
 
 def speak(messages: list[dict[str, object]]) -> str:
     """What the pretend engine says."""
     text = str(messages[-1]["content"])
+    if "Atlantis" in text:
+        return NOWHERE
     if "?" in text:
         return FIGURE if "Combien" in text else TABLE
     return "word " * 9 + "word"

@@ -16,7 +16,6 @@ from cornue.ledger.prices import (
     electricity_cost,
     emissions,
     read_tables,
-    serving_break_even,
     tokens_cost,
 )
 from cornue.records.errors import BadInput
@@ -96,7 +95,6 @@ def test_break_even_agrees_with_the_published_case() -> None:
 
 def test_without_a_saving_there_is_no_break_even() -> None:
     assert break_even(11.0, 5.0, 5.0) is None
-    assert serving_break_even(100.0, 1.0, 1.5) is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -105,7 +103,3 @@ def test_at_the_break_even_both_ways_cost_the_same(teacher: float, distilled: fl
     reuses = break_even(teacher, distilled + saved, distilled)
     if reuses is not None:
         assert math.isclose(teacher + reuses * distilled, reuses * (distilled + saved), rel_tol=1e-3)
-
-
-def test_served_tokens_repay_the_making() -> None:
-    assert serving_break_even(100.0, 3.0, 1.0) == 50.0

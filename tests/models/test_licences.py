@@ -12,7 +12,6 @@ from cornue.models.licences import (
     may_teach,
     require_permission,
     text_digest,
-    unmet_duties,
 )
 from cornue.records.errors import Refused
 
@@ -88,12 +87,6 @@ def test_a_no_is_refused_with_its_clause_unless_somebody_gives_a_reason() -> Non
 def test_an_unknown_warns_and_a_yes_is_silent() -> None:
     assert "Llama 9" in require_permission(may_teach("Llama 9"))
     assert require_permission(may_teach("MIT")) == ""
-
-
-def test_a_release_that_breaks_a_naming_or_showing_duty_is_seen() -> None:
-    duties = may_start("Llama 3.1").duties
-    assert {duty.kind for duty in unmet_duties(duties, "communes-135m", "a page")} == {"name", "show"}
-    assert unmet_duties(duties, "Llama-communes", "Built with Llama, by the town hall") == ()
 
 
 def test_a_text_is_recognised_whatever_its_spacing_and_copyright_line() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cornue.models.merges import Merges, learn_merges
 from cornue.models.tiny import TEXTS, tiny_model, tiny_tokenizer
-from cornue.models.trim import Fitted, extend, refit, tokens_per_text, trim
+from cornue.models.trim import Fitted, extend, refit, trim
 
 JOB = ["Combien de communes du Morbihan ?", "<|im_start|>user\nCombien ?<|im_end|>\n"]
 FORMS = {
@@ -52,7 +52,8 @@ def test_an_extended_text_spells_the_same_old_tokens(text: str) -> None:
 
 def test_extension_shortens_forms_and_leaves_names_spelt_out() -> None:
     texts = [text for group in FORMS.values() for text in group]
-    assert tokens_per_text(EXTENDED.tokenizer, texts) < 0.8 * tokens_per_text(WHOLE, texts)
+    extended, whole = (sum(len(spelt) for spelt in each(texts)["input_ids"]) for each in (EXTENDED.tokenizer, WHOLE))
+    assert extended < 0.8 * whole
     vocabulary = EXTENDED.tokenizer.get_vocab()
     assert "ĠGard" not in vocabulary
     assert "ĠNord" not in vocabulary

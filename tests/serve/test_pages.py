@@ -196,3 +196,11 @@ async def test_a_page_says_why_a_question_was_put_again(service: Open, register:
         page = await client.post("/", data={"question": "which?"}, headers={"accept-language": "en"})
         assert "Asked again: the query failed" in page.text
         assert "FROM maires" not in page.text
+
+
+async def test_only_the_query_that_was_run_is_shown(service: Open, register: Register) -> None:
+    written = "counting\nSELECT COUNT(*) AS communes FROM communes WHERE departement = 'Morbian'"
+    async with service(FakeEngine(speak=lambda _: written), Offer("student", table=register)) as client:
+        page = await client.post("/", data={"question": "how many in Morbihan?"}, headers={"accept-language": "en"})
+        assert "<p>counting</p>" in page.text
+        assert "departement = &#39;Morbihan&#39;" in page.text

@@ -55,12 +55,6 @@ class Total(Record):
     high: float
     by_how: dict[How, float]
 
-    @property
-    def measured_share(self) -> float:
-        """The part of the value that was measured or counted, from 0 to 1; 1 for nothing at all."""
-        solid = self.by_how.get("measured", 0.0) + self.by_how.get("counted", 0.0)
-        return solid / self.value if self.value else 1.0
-
 
 def measured(value: float, unit: str, source: str = "") -> Number:
     """What an instrument showed."""

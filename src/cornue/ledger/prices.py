@@ -198,17 +198,6 @@ def break_even(teacher: float, student_alone: float, student_distilled: float) -
     return teacher / saved if saved > 0 else None
 
 
-def serving_break_even(extra_joules: float, reference_per_token: float, student_per_token: float) -> float | None:
-    """How many served tokens repay the extra energy of making a student; None if it draws no less than the reference.
-
-    Args:
-        extra_joules: energy of making the student beyond that of what it replaces.
-        reference_per_token, student_per_token: joules per token in service.
-    """
-    saved = reference_per_token - student_per_token
-    return extra_joules / saved if saved > 0 else None
-
-
 def _interval(energy: Number | Total) -> tuple[float, float, float]:
     if energy.unit != "J":
         raise ValueError(f"energy is wanted in J, not in {energy.unit}")

@@ -8,7 +8,7 @@ from the caller's ``encode``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -126,19 +126,6 @@ class ChatTemplate:
             )
         except TEMPLATE_ERRORS as problem:
             raise _template_fails(str(problem)) from problem
-
-
-def template_of(metadata: Mapping[str, Any]) -> ChatTemplate:
-    """The chat template of a GGUF file, from its metadata."""
-    tokens = metadata.get("tokenizer.ggml.tokens", [])
-    types = metadata.get("tokenizer.ggml.token_type", [])
-
-    def named(key: str) -> str:
-        number = metadata.get(f"tokenizer.ggml.{key}_token_id")
-        return "" if number is None else str(tokens[number])
-
-    control = tuple(token for token, kind in zip(tokens, types, strict=True) if kind == 3)
-    return ChatTemplate(str(metadata.get("tokenizer.chat_template", "")), control, named("bos"), named("eos"))
 
 
 def template_of_tokenizer(tokenizer: Any) -> ChatTemplate:

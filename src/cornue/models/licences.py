@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Literal
@@ -47,17 +47,6 @@ class Duty(Record):
     def sentence(self) -> str:
         """The duty for people, in their language."""
         return words(en=self.en, fr=self.fr)
-
-    def unmet(self, name: str, shown: str) -> bool:
-        """Whether a release visibly breaks it; only names and words to show can be seen by a program.
-
-        Args:
-            name: the student's name.
-            shown: the text of its documents.
-        """
-        if self.kind == "name":
-            return not name.lower().startswith(self.value.lower())
-        return self.kind in ("show", "attribution") and bool(self.value) and self.value.lower() not in shown.lower()
 
 
 class Licence(Record):
@@ -130,11 +119,6 @@ def require_permission(permission: Permission, reason: str = "") -> str:
             ),
         )
     return permission.reason if permission.answer in ("no", "unknown") else ""
-
-
-def unmet_duties(duties: Sequence[Duty], name: str, shown: str) -> tuple[Duty, ...]:
-    """The duties that a release visibly breaks; see ``Duty.unmet``."""
-    return tuple(duty for duty in duties if duty.unmet(name, shown))
 
 
 @cache

@@ -61,10 +61,6 @@ class Saving:
     parameters_before: int
     parameters_after: int
 
-    def megabytes(self, bytes_per_weight: float = 2.0) -> float:
-        """Megabytes (10**6) saved, at two bytes a weight unless told otherwise."""
-        return (self.parameters_before - self.parameters_after) * bytes_per_weight / 1e6
-
 
 def trim(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], *, keep_first: int = 0) -> Fitted:
     """The part of a vocabulary that a job needs.
@@ -142,11 +138,6 @@ def refit(model: PreTrainedModel, fitted: Fitted) -> Saving:
         for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(settings, role, _renamed(getattr(settings, role, None), new_ids))
     return Saving(entries, len(fitted.rows), parameters, parameters_of(model))
-
-
-def tokens_per_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:
-    """Mean number of tokens of a text."""
-    return sum(len(tokenizer.encode(text, add_special_tokens=False)) for text in texts) / max(1, len(texts))
 
 
 @cache

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,11 +39,6 @@ def digest_file(path: str | os.PathLike[str]) -> str:
 def digest_json(value: Any) -> str:
     """The digest of a value's canonical JSON."""
     return digest_bytes(canonical_json(value))
-
-
-def digest_all(digests: Iterable[str]) -> str:
-    """One digest for a sequence of digests, in their order."""
-    return digest_json(list(digests))
 
 
 def digest_folder(folder: str | os.PathLike[str]) -> str:

@@ -32,7 +32,7 @@ from cornue.serve.queue import FairQueue, Ticket
 from cornue.serve.receipts import Receipts, State
 from cornue.serve.settings import Offer, Settings, salted
 from cornue.serve.tools import as_schema, call_of, in_words, may_call, must_call
-from cornue.serve.upstream import Upstream, until_ready
+from cornue.serve.upstream import EngineLost, Upstream, checked, said, until_ready
 from cornue.sources.register import Register
 from cornue.verify.doubts import TEMPERATURE, Doubt, Hearing
 
@@ -71,10 +71,6 @@ class End:
 
 
 Piece = Waiting | Chunk | End
-
-
-class EngineLost(Exception):
-    """The engine went away under a request."""
 
 
 @dataclass
@@ -239,7 +235,7 @@ class Desk:
                 answer = await self._post(job, self._body(job) | drawn)
             except httpx.HTTPError as problem:
                 raise EngineLost from problem
-            text = _said(answer)
+            text = said(answer)
             job.last = time.monotonic()
             job.count(answer)
         job.text = [hearing.text]
@@ -247,7 +243,7 @@ class Desk:
 
     async def _post(self, job: Job, body: dict[str, Any]) -> dict[str, Any]:
         async with asyncio.timeout(self.settings.deadline):
-            return _checked(await self.upstream.client.post(job.order.route, json=body))
+            return checked(await self.upstream.client.post(job.order.route, json=body))
 
     def _body(self, job: Job) -> dict[str, Any]:
         """What the engine is asked."""
@@ -266,7 +262,7 @@ class Desk:
         async with self.upstream.client.stream("POST", order.route, json=body) as response:
             if response.status_code != 200:
                 await response.aread()
-                _checked(response)
+                checked(response)
             lines = response.aiter_lines()
             while True:
                 async with asyncio.timeout(limit - time.monotonic()):
@@ -291,7 +287,7 @@ class Desk:
     def _whole(self, job: Job, answer: dict[str, Any]) -> dict[str, Any]:
         choice = answer["choices"][0]
         message = choice.get("message", {})
-        job.text.append(_said(answer))
+        job.text.append(said(answer))
         job.reasoning.append(message.get("reasoning_content") or "")
         job.finish = choice.get("finish_reason") or "stop"
         job.usage = answer.get("usage") or {}
@@ -380,27 +376,3 @@ class Desk:
                 "answer": digest_json([salt, "".join(job.text)]),
             },
         }
-
-
-def _said(answer: dict[str, Any]) -> str:
-    """The words of a whole answer."""
-    choice = answer["choices"][0]
-    return choice.get("message", {}).get("content") or choice.get("text") or ""
-
-
-def _checked(response: httpx.Response) -> dict[str, Any]:
-    """The engine's answer, or its refusal in our words."""
-    try:
-        body = response.json()
-    except ValueError:
-        raise EngineLost from None
-    if response.status_code == 200 and isinstance(body, dict) and body.get("choices"):
-        return body
-    error = body.get("error") if isinstance(body, dict) else None
-    message = str(error.get("message", "") if isinstance(error, dict) else error or "no reason given")
-    if response.status_code in (400, 404, 422, 500, 501):
-        code = error.get("type") if isinstance(error, dict) else None
-        raise Refusal(400, f"The engine refuses this request: {message[:500]}", str(code or "engine_refused"))
-    if response.status_code == 429:
-        raise Refusal(503, "The engine is busy.", "engine_busy", retry_after=2)
-    raise EngineLost

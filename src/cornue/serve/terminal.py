@@ -20,7 +20,7 @@ from cornue.records.words import language, words
 from cornue.serve.lookup import Lookup, look_up
 from cornue.sources.register import Register
 from cornue.verify.doubts import TEMPERATURE, Doubt, Hearing
-from cornue.verify.sql import declines
+from cornue.verify.sql import declines, find_query
 
 LONGEST = 200
 
@@ -67,7 +67,9 @@ class Terminal:
         cannot = words(
             en="The register cannot answer this question.", fr="Le registre ne permet pas de répondre à cette question."
         )
-        self.console.print(cannot if declines(text) else text.strip(), markup=False)
+        # The query that was run, with its names as the register spells them, not the one that was written.
+        told = text.replace(find_query(text) or "", found.query) if found else text
+        self.console.print(cannot if declines(text) else told.strip(), markup=False)
         if found:
             self._show(found)
 

@@ -17,12 +17,17 @@ import httpx
 
 from cornue.models.engine import Engine
 from cornue.records.errors import CheckFailed, CornueError
+from cornue.serve.errors import Refusal
 
 State = Literal["starting", "ready", "restarting", "down"]
 LOOK_SECONDS = 0.2
 PROBE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 120.0
+
+
+class EngineLost(Exception):
+    """The engine went away under a request."""
 
 
 class Upstream(Protocol):
@@ -184,6 +189,30 @@ async def until_ready(upstream: Upstream, seconds: float) -> bool:
     while upstream.state != "ready" and time.monotonic() < limit:
         await asyncio.sleep(0.05)
     return upstream.state == "ready"
+
+
+def said(answer: dict[str, Any]) -> str:
+    """The words of a whole answer."""
+    choice = answer["choices"][0]
+    return choice.get("message", {}).get("content") or choice.get("text") or ""
+
+
+def checked(response: httpx.Response) -> dict[str, Any]:
+    """The engine's answer, or its refusal in our words."""
+    try:
+        body = response.json()
+    except ValueError:
+        raise EngineLost from None
+    if response.status_code == 200 and isinstance(body, dict) and body.get("choices"):
+        return body
+    error = body.get("error") if isinstance(body, dict) else None
+    message = str(error.get("message", "") if isinstance(error, dict) else error or "no reason given")
+    if response.status_code in (400, 404, 422, 500, 501):
+        code = error.get("type") if isinstance(error, dict) else None
+        raise Refusal(400, f"The engine refuses this request: {message[:500]}", str(code or "engine_refused"))
+    if response.status_code == 429:
+        raise Refusal(503, "The engine is busy.", "engine_busy", retry_after=2)
+    raise EngineLost
 
 
 async def cancel(task: asyncio.Task[Any] | Awaitable[Any]) -> None:

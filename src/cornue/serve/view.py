@@ -13,7 +13,7 @@ from cornue.serve.lookup import SHOWN, Lookup, shown
 from cornue.serve.render import to_html
 from cornue.serve.texts import Words
 from cornue.verify.doubts import Doubt
-from cornue.verify.sql import FENCED, declines
+from cornue.verify.sql import FENCED, declines, find_query
 
 LEAST = 1e-5
 
@@ -57,9 +57,7 @@ def view_answer(
     single = lookup is not None and len(lookup.rows) == 1 and len(lookup.columns) == 1
     numeric = _numeric(lookup) if lookup else []
     rows = [[shown(cell, french) for cell in row] for row in lookup.rows[:SHOWN]] if lookup else []
-    working = "" if lookup is None else FENCED.sub("", text).strip()
-    if lookup is not None and lookup.query in working:
-        working = working.replace(lookup.query, "").strip(" ;\n")
+    working = "" if lookup is None else FENCED.sub("", text).replace(find_query(text) or "", "").strip(" ;\n")
     html = "" if lookup is not None else to_html(words("declined") if declines(text) else text.strip() or "…")
     return AnswerView(
         text=text,

@@ -72,22 +72,6 @@ def skewed_forward(alpha: float = 0.1) -> Divergence:
     return divergence
 
 
-def skewed_reverse(alpha: float = 0.1) -> Divergence:
-    """KL(q ‖ (1 − α) p + α q): reverse KL that stays finite where the teacher gives nothing.
-
-    Raises:
-        BadInput: α is not between 0 and 1.
-    """
-    _require_inside("alpha", alpha)
-
-    def divergence(teacher_BV: Tensor, student_BV: Tensor) -> tuple[Tensor, Tensor]:
-        gap_BV = student_BV - _mix(teacher_BV, student_BV, 1 - alpha)
-        q_BV = student_BV.exp()
-        return _expect(q_BV, gap_BV), gap_BV.sub_(gap_BV.exp().mul_(alpha)).mul_(q_BV)
-
-    return divergence
-
-
 def _expect(weights_BV: Tensor, values_BV: Tensor) -> Tensor:
     expected_B: Tensor = torch.linalg.vecdot(weights_BV, values_BV)
     return expected_B

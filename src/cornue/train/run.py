@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cornue.capture.reader import CaptureReader
-from cornue.models.arithmetic import measure_arithmetic
 from cornue.records import recipe
 from cornue.records.progress import Progress
 from cornue.records.recipe import Grpo as GrpoStage
@@ -75,12 +74,6 @@ class Trained:
 
     student: Path
     stages: tuple[StageResult, ...]
-
-
-def derive_settings() -> Settings:
-    """Measure the machine: the number type in which to train, the threads, and the peak to compare with."""
-    arithmetic = measure_arithmetic()
-    return Settings(dtype=arithmetic.dtype, peak=arithmetic.peak, threads=arithmetic.threads)
 
 
 def run_stages(
