@@ -10,12 +10,12 @@ export HF_HUB_OFFLINE := 1
 
 # A proof or a benchmark is a script of its name; the lists give the order in which all of them run.
 PROOFS := $(foreach part,resume-methods resume serve capture again doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
-BENCHES := $(foreach part,loss rollout train-vs-trl communes capture capture-students serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
+BENCHES := $(foreach part,loss rollout train-vs-trl communes worth capture capture-students serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
 # The pack that a bundle carries: the newest, unless one is named.
 PACK ?= $(firstword $(shell ls -td runs/*/6-pack 2>/dev/null))
 
-.PHONY: help install bundle demo demo-short test check check-pages check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
+.PHONY: help install bundle demo demo-full demo-short test check check-pages check-wheel docs docs-check prove bench clean $(PROOFS) $(BENCHES)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -31,6 +31,9 @@ demo: $(INSTALLED)  ## distil the assistant for the communes, then put questions
 	$(RUN) scripts/fetch_student.py
 	$(VENV)/bin/cornue run recipes/communes.toml
 	$(RUN) scripts/show_demo.py recipes/communes.toml
+
+demo-full: demo bench-worth  ## the demo, then the same student by other ways: was the teacher worth having?
+	$(RUN) scripts/show_demo.py --recorded
 
 demo-short: $(INSTALLED)  ## the same journey with few steps: shows that it works, not how well
 	$(RUN) scripts/fetch_student.py

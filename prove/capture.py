@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 
 import results
 from cornue.capture.ask import run_capture
-from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.capture.reader import open_capture
 from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.privacy.check_digits import find_identifiers
 from cornue.records.errors import Refused
 from cornue.records.recipe import Capture
 from cornue.records.samples import Message, Prompt
+from pretend.endpoint import FakeEndpoint
 
 SLOTS = 8
 FAULTS = 0.2

@@ -18,8 +18,8 @@ from pathlib import Path
 from cornue.records.digests import digest_json
 from cornue.records.samples import Message, Prompt, Split
 from cornue.sources.expand import Expander, is_sound
-from cornue.sources.folding import fold
-from cornue.sources.forms import Form, read_forms
+from cornue.sources.forms import read_forms
+from cornue.sources.of_forms import once, spread
 from cornue.sources.prompts import write_prompts
 from cornue.sources.register import Register
 from cornue.sources.tables import read_tables
@@ -49,15 +49,6 @@ def read_free(path: Path, split: Split, register: Register) -> list[Prompt]:
     return prompts
 
 
-def spread(expander: Expander, forms: list[Form], total: int, split: Split, stratum: str) -> list[Prompt]:
-    """About ``total`` prompts, one or two of each form that names a place or a number, declining ones in proportion."""
-    chosen = [form for form in forms if "{" in "".join(form.ask)]
-    draw = random.Random(f"{SEED} {split} {stratum}")
-    draw.shuffle(chosen)
-    pairs = [expander.expand(form, 2, split, stratum, SEED) for form in chosen]
-    return ([pair[0] for pair in pairs] + [prompt for pair in pairs for prompt in pair[1:]])[:total]
-
-
 def build(register: Register) -> list[Prompt]:
     """All prompts, in the order train, validation, held-out; no question comes twice."""
     forms = read_forms(FOLDER / "forms.toml")
@@ -69,19 +60,15 @@ def build(register: Register) -> list[Prompt]:
     )
     prompts = read_free(FOLDER / "free.jsonl", "heldout", register)
     prompts += [p for form in unseen for p in expander.expand(form, UNSEEN_PER_FORM, "heldout", "unseen", SEED)]
-    prompts += spread(expander, known, KNOWN_PROMPTS, "heldout", "known")
+    prompts += spread(expander, known, KNOWN_PROMPTS, "heldout", "known", SEED)
     prompts += read_free(FOLDER / "free-dev.jsonl", "validation", register)
     prompts += [p for form in chosen_by for p in expander.expand(form, CHOICE_PER_FORM, "validation", "unseen", SEED)]
-    prompts += spread(expander, known, VALIDATION_PROMPTS, "validation", "known")
+    prompts += spread(expander, known, VALIDATION_PROMPTS, "validation", "known", SEED)
     for form in known:
         count = DECLINES_PER_FORM if form.declines else TRAIN_PER_FORM
         prompts += expander.expand(form, count, "train", "", SEED)
     prompts += [p for form in said for p in expander.expand(form, TRAIN_PER_FORM, "train", "said", SEED)]
-    kept: dict[str, Prompt] = {}
-    for prompt in prompts:
-        kept.setdefault(fold(prompt.messages[0].content).rstrip(" ?.!"), prompt)
-    order = {"train": 0, "validation": 1, "heldout": 2}
-    return sorted(kept.values(), key=lambda prompt: order[prompt.split])
+    return once(prompts)
 
 
 def show(prompts: list[Prompt], examples: int) -> None:

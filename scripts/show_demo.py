@@ -1,13 +1,15 @@
-"""After a demo: say where things lie, and put five questions to the model that came out.
+"""After a demo: say where things lie, put five questions to the model that came out, and tell what was recorded before.
 
     python scripts/show_demo.py recipes/communes.toml
+    python scripts/show_demo.py --recorded
 
-It reads the newest finished run of the recipe and asks through `cornue chat`. It judges nothing; the figures are in the
-report.
+It reads the newest finished run of the recipe and asks through `cornue chat`. It judges nothing; the figures of the run
+are in its report, and those that take longer than a demo in `docs/results/`.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -22,6 +24,24 @@ QUESTIONS = (
     "lannion combien d'habitants",
     "Quel temps fera-t-il demain à Rennes ?",
 )
+
+
+# What a demo does not measure itself: the result, the figure of it, what it says.
+RECORDED = (
+    ("bench-communes", "ratio", "a right answer costs {:.2f} of the teacher's core-seconds"),
+    ("bench-worth", "sentence", "{}"),
+)
+
+
+def recorded() -> None:
+    """Tell what was measured before, elsewhere or in another run, and what was not."""
+    for name, figure, told in RECORDED:
+        path = ROOT / "docs" / "results" / f"{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            print(f"Recorded on {result['date'][:10]} (make {name}): {told.format(result['figures'][figure])}")
+        else:
+            print(f"Not run: make {name}")
 
 
 def main(recipe: str) -> int:
@@ -40,13 +60,14 @@ def main(recipe: str) -> int:
     print(f"What it cost  {run.relative_to(ROOT) / 'ledger.jsonl'}\n")
     for question in QUESTIONS:
         print(f"› {question}", flush=True)
-        if subprocess.run([str(CORNUE), "chat", str(pack), question], check=False).returncode:
+        if subprocess.run([str(CORNUE), "chat", str(pack), "--ask", question], check=False).returncode:
             return 1
         print()
-    print(f"Ask your own:             .venv/bin/cornue chat {shown}")
+    recorded()
+    print(f"\nAsk your own:             .venv/bin/cornue chat {shown}")
     print(f"With a register of yours: .venv/bin/cornue chat {shown} --table FILE.csv")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(recorded() if sys.argv[1] == "--recorded" else main(sys.argv[1]))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import uvicorn
 
-from cornue.serve.fake import FakeEngine
 from cornue.serve.run import elsewhere, offer_of, own_engine, serve
 from cornue.serve.settings import Offer, Settings
 from cornue.sources.register import Register
+from pretend.engine import FakeEngine
 from serving.world import free_port
 
 CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\nQuimper,Finistère,63642\n"

@@ -47,7 +47,10 @@ class Service:
 
     def _keep(self) -> None:
         while not self._stop.is_set():
-            environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'prove'}"}
+            environment = {
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("src", "prove", "bench")),
+            }
             command = [sys.executable, str(HOST), f"--port={self.port}", f"--data={self.data}", *self._arguments]
             self.process = subprocess.Popen(command, env=environment, cwd=ROOT)
             self.process.wait()

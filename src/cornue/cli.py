@@ -167,21 +167,19 @@ def audit(pack: PackPath, as_json: Json = False) -> None:
 @app.command()
 def chat(
     pack: PackPath,
-    question: Annotated[list[str] | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    ask: Annotated[str, typer.Option(help="One question; without it, a conversation.")] = "",
     table: TableFile = None,
     as_json: Json = False,
 ) -> None:
     """Ask a sealed model in the terminal; the query is run and its rows are shown."""
     from cornue.serve.terminal import Terminal
 
+    if as_json and not ask:
+        raise BadInput(words(en="--json needs a question: --ask “…”.", fr="--json demande une question : --ask « … »."))
     with Terminal(pack, table) as terminal:
-        if question:
-            terminal.answer(" ".join(question), as_json)
+        if ask:
+            terminal.answer(ask, as_json)
             return
-        if as_json:
-            raise BadInput(
-                words(en="--json needs a question on the command line.", fr="--json demande une question en argument.")
-            )
         terminal.converse()
 
 

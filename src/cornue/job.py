@@ -19,6 +19,7 @@ from cornue.records.recipe import Recipe, read_recipe
 from cornue.records.samples import Prompt
 from cornue.records.words import words
 from cornue.sources.hub_folder import require_licence
+from cornue.sources.of_forms import articles_of, holds_forms, prompts_of_forms
 from cornue.sources.prompts import read_prompts
 from cornue.sources.register import Register
 
@@ -96,6 +97,8 @@ class Job:
         """Every prompt of the recipe's file or folder, whose licence the recipe must name."""
         sources = self.recipe.sources
         path = self.file(sources.prompts)
+        if self.register and holds_forms(path):
+            return prompts_of_forms(path, self.file(sources.table), self.register, sources.per_form)
         if path.is_dir():
             require_licence(path, sources.licence)
         return read_prompts(path, {str(field): name for field, name in sources.columns.items()})
@@ -152,6 +155,8 @@ class Job:
         found = {"prompts": digest_folder(prompts) if prompts.is_dir() else digest_file(prompts)}
         if self.register:
             found["table"] = self.register.digest
+            if holds_forms(prompts) and (articles := articles_of(prompts)):
+                found["articles"] = digest_file(articles)
         start = self.student_start
         if start != Path(TINY):
             found["student"] = digest_folder(start) if start.is_dir() else digest_file(start)

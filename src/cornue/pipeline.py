@@ -181,7 +181,11 @@ class _Journey:
             verifier = self._verifier()
             return run_curate(section, prompts, samples, verdicts, place, siblings=siblings, verifier=verifier)
 
-        files = {"prompts": self.job.files["prompts"]} if self.recipe.curate.carry else {}
+        files = (
+            {"prompts": self.job.files["prompts"]}
+            if self.recipe.curate.carry or self.recipe.curate.keep == "truth"
+            else {}
+        )
         self._do("curate", inputs | {"curate": _dump(self.recipe.curate), **files, **self._table()}, work)
 
     def train(self) -> None:

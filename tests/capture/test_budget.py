@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from cornue.capture.ask import run_capture
 from cornue.capture.budget import Purse, Tokens
-from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.capture.store import Journal
 from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.records.errors import BadInput, OutsideFailure, Refused
 from cornue.records.recipe import Budget, Capture
 from cornue.records.samples import Message, Prompt, Sample
+from pretend.endpoint import FakeEndpoint
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,12 +13,12 @@ import pytest
 from cornue.capture.ask import run_capture
 from cornue.capture.budget import Purse
 from cornue.capture.endpoint_stream import Torn, read_answer
-from cornue.capture.fake_endpoint import EVERY_FAULT, FakeEndpoint
 from cornue.capture.reader import CaptureReader
 from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.records.errors import BadInput, OutsideFailure, Refused
 from cornue.records.recipe import Budget, Capture
 from cornue.records.samples import Message, Prompt
+from pretend.endpoint import EVERY_FAULT, FakeEndpoint
 
 CANARY = "sk-canary-1234567890"
 IBAN, NIR = "FR14 2004 1010 0505 0001 3M02 606", "2 55 08 14 168 025 38"

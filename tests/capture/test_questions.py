@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.capture.questions import Questions, write_questions
 from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.records.errors import CheckFailed
 from cornue.sources.passages import Passage
 from cornue.sources.prompts import read_prompts
+from pretend.endpoint import FakeEndpoint
 
 PASSAGES = [Passage.make("cantine.md", ("Cantine", f"Point {n}"), f"Le repas {n} coûte {n} euros.") for n in range(30)]
 RECIPE = """

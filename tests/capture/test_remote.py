@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cornue.capture.fake_endpoint import FakeEndpoint
+from pretend.endpoint import FakeEndpoint
 
 KEY = "sk-canary-0987654321"
 IBAN, NIR = "FR14 2004 1010 0505 0001 3M02 606", "2 55 08 14 168 025 38"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.capture.reader import CaptureReader
 from cornue.capture.run import capture_for, use_capture
 from cornue.records.errors import BadInput, CheckFailed, Refused
@@ -18,6 +17,7 @@ from cornue.records.recipe import Recipe, parse_recipe
 from cornue.records.samples import Message, Prompt
 from cornue.seal.keys import new_key
 from cornue.seal.sign import sign_folder
+from pretend.endpoint import FakeEndpoint
 
 PROMPTS = [Prompt.make((Message(role="user", content=f"question {number}"),)) for number in range(12)]
 LETTER = Prompt.make((Message(role="user", content="IBAN FR76 3000 6000 0112 3456 7890 189"),))

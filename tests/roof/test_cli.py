@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cornue.capture.fake_endpoint import FakeEndpoint
 from cornue.pack.open import open_pack
 from cornue.records.samples import Message, Prompt
 from cornue.sources.prompts import write_prompts
+from pretend.endpoint import FakeEndpoint
 
 from .conftest import cornue
 
@@ -40,7 +40,7 @@ def test_a_run_ends_in_a_sealed_pack_that_passes_its_audit_and_answers(finished:
     audit = cornue("audit", run / "6-pack", "--json", cwd=finished.parent)
     assert audit.returncode == 0, audit.stderr
     assert {finding["value"] for finding in json.loads(audit.stdout)} <= {"verified", "declared"}
-    chat = cornue("chat", run / "6-pack", "Population of Ville-1?", "--json", cwd=finished.parent)
+    chat = cornue("chat", run / "6-pack", "--ask", "Population of Ville-1?", "--json", cwd=finished.parent)
     assert json.loads(chat.stdout)["model"] == open_pack(run / "6-pack").facts.model_digest
 
 

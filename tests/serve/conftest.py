@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from cornue.serve.app import create_app
-from cornue.serve.fake import FakeEngine
 from cornue.serve.settings import Offer, Settings
 from cornue.serve.upstream import Elsewhere
 from cornue.sources.register import Register
+from pretend.engine import FakeEngine
 
 CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\nQuimper,Finistère,63642\n"
 

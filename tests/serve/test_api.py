@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from cornue.seal.keys import read_public_key
-from cornue.serve.fake import FakeEngine
 from cornue.serve.receipts import check_export
 from cornue.serve.settings import Offer
 from cornue.sources.register import Register
 from cornue.verify.doubts import TRIES
 from cornue.verify.sql import REFUSAL
+from pretend.engine import FakeEngine
 
 from .conftest import Open
 

@@ -12,10 +12,10 @@ import pytest
 from starlette.requests import Request
 
 from cornue.serve.errors import Refusal
-from cornue.serve.fake import FakeEngine
 from cornue.serve.keys import Keys
 from cornue.serve.settings import Offer, SignIn
 from cornue.serve.sign_in import OpenId
+from pretend.engine import FakeEngine
 
 from .conftest import Open
 

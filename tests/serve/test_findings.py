@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cornue.seal.manifest import write_manifest
-from cornue.serve.fake import FakeEngine
 from cornue.serve.settings import Offer
+from pretend.engine import FakeEngine
 
 from .conftest import Open
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cornue.serve.fake import FakeEngine
 from cornue.serve.keys import Keys
 from cornue.serve.settings import Offer
 from cornue.sources.register import Register
+from pretend.engine import FakeEngine
 
 from .conftest import Open
 

@@ -11,13 +11,13 @@ import pytest
 
 from cornue.seal.runs import RunFolder
 from cornue.serve.curves import curve
-from cornue.serve.fake import FakeEngine
 from cornue.serve.keys import Keys
 from cornue.serve.pages import STATIC
 from cornue.serve.settings import Offer
 from cornue.serve.texts import TEXTS
 from cornue.serve.view import brief, money
 from cornue.sources.register import Register
+from pretend.engine import FakeEngine
 
 from .conftest import Open
 

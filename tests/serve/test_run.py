@@ -11,13 +11,13 @@ import pytest
 from cornue.records.digests import digest_bytes
 from cornue.records.errors import BadInput, CheckFailed, CornueError, Refused
 from cornue.seal.manifest import write_manifest
-from cornue.serve.fake import FakeEngine
 from cornue.serve.late import LateRegister
 from cornue.serve.lookup import TIMES, look_up
 from cornue.serve.run import offer_of, serve
 from cornue.serve.settings import Offer, Settings
 from cornue.sources.register import Register
 from cornue.sources.tables import Column, Table
+from pretend.engine import FakeEngine
 
 from .conftest import upstream_of
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.serve.conftest import Open
 
-from cornue.serve.fake import FakeEngine
 from cornue.serve.tools import as_schema, call_of, in_words
+from pretend.engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
 SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}}

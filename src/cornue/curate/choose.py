@@ -50,7 +50,8 @@ def curate(
     """Choose among the samples of the training and validation prompts; held-out samples are left to ``evaluate``.
 
     Args:
-        carried: examples for training prompts that have no right answer of their own; judged already.
+        carried: examples for training prompts that have no right answer of their own, judged already; the true answers
+            where those are learnt.
         declining: ids of the prompts to which a refusal is the right answer.
     """
     value = {(verdict.prompt_id, verdict.index): verdict.value for verdict in verdicts}
@@ -68,7 +69,9 @@ def curate(
         asked, form = question(prompt), (prompt.split, prompt.form)
         if sample.error or sample.finish != "stop":
             rule = "unfinished"
-        elif settings.keep == "correct" and value.get(key) != "correct":
+        elif settings.keep == "truth" and prompt.split == "train":
+            rule = "the truth is learnt instead"
+        elif settings.keep != "all" and value.get(key) != "correct":
             rule = f"not correct: {value.get(key, 'not judged')}"
         elif asked in heldout:
             rule = "same question as a held-out one"
@@ -90,21 +93,28 @@ def curate(
         removed[rule].append(key)
     for example in carried:
         asked, form = fold("\n".join(message.content for message in example.messages)), ("train", example.form)
-        if asked in heldout:
-            rule = "carried: same question as a held-out one"
-        elif asked in seen:
-            rule = "carried: same question as another one"
-        elif settings.per_form and per_form[form] >= settings.per_form:
-            rule = "carried: enough prompts of this form"
-        else:
-            per_form[form] += 1
-            seen.add(asked)
-            kept["train"].append(example)
+        full = bool(settings.per_form) and per_form[form] >= settings.per_form
+        if rule := _against_carrying(asked, heldout, seen, full):
+            removed[rule].extend(_keys([example]))
             continue
-        removed[rule].append((example.prompt_id, example.index))
+        per_form[form] += 1
+        seen.add(asked)
+        kept["train"].append(example)
     if settings.refusals:
         kept["train"], removed["enough refusals"] = _few_refusals(kept["train"], declining, settings.refusals)
+    if settings.examples:
+        removed["enough examples"] = _keys(kept["train"][settings.examples :])
+        del kept["train"][settings.examples :]
     return Curated(kept["train"], kept["validation"], dict(sorted(removed.items())))
+
+
+def _against_carrying(asked: str, heldout: Collection[str], seen: Collection[str], full: bool) -> str:
+    """The rule that keeps a carried example out; empty if none does."""
+    if asked in heldout:
+        return "carried: same question as a held-out one"
+    if asked in seen:
+        return "carried: same question as another one"
+    return "carried: enough prompts of this form" if full else ""
 
 
 def _few_refusals(
@@ -120,7 +130,11 @@ def _few_refusals(
     allowed = int(most / (1 - most) * (len(examples) - len(places)))
     over = {place for _, place in sorted(places)[allowed:]}
     kept = [example for place, example in enumerate(examples) if place not in over]
-    return kept, [(examples[place].prompt_id, examples[place].index) for place in sorted(over)]
+    return kept, _keys([examples[place] for place in sorted(over)])
+
+
+def _keys(examples: Iterable[Example]) -> list[tuple[str, int]]:
+    return [(example.prompt_id, example.index) for example in examples]
 
 
 def _order(prompt: Prompt) -> str:

@@ -31,8 +31,8 @@ def run_curate(
     """Choose, write, and return the counts.
 
     Args:
-        siblings: all training prompts at hand, asked or not, for ``carry``.
-        verifier: puts answers right and judges what is carried over.
+        siblings: all training prompts at hand, asked or not, for ``carry`` and for ``keep = "truth"``.
+        verifier: puts answers right, judges what is carried over and writes true answers.
 
     Raises:
         CheckFailed: nothing is left to learn from.
@@ -40,7 +40,9 @@ def run_curate(
     if verifier:
         samples = [_put_right(sample, prompts, verifier) for sample in samples]
     carried: list[Example] = []
-    if settings.carry and verifier:
+    if settings.keep == "truth" and verifier:
+        carried = [_true_example(prompt, verifier) for prompt in sorted(siblings, key=lambda prompt: prompt.id)]
+    elif settings.carry and verifier:
         right = {(verdict.prompt_id, verdict.index) for verdict in verdicts if verdict.value == "correct"}
         kept = [
             (prompts[sample.prompt_id], sample)
@@ -73,6 +75,14 @@ def run_curate(
         "forms": len(Counter(example.form for example in chosen.train)),
         "removed": {rule: len(keys) for rule, keys in chosen.removed.items()},
     }
+
+
+def _true_example(prompt: Prompt, verifier: Verifier) -> Example:
+    """What the prompt itself says is right."""
+    completion = verifier.gold(prompt).strip()
+    return Example(
+        prompt_id=prompt.id, messages=prompt.messages, completion=completion, form=prompt.form, writer="person"
+    )
 
 
 def _put_right(sample: Sample, prompts: Mapping[str, Prompt], verifier: Verifier) -> Sample:

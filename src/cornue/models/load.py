@@ -90,6 +90,15 @@ def parameters_of(model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def forgotten(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the same shape with random weights, the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fresh = type(model)(model.config)
+    fresh.generation_config = model.generation_config
+    return fresh.to(model.dtype)
+
+
 def _model_from_gguf(file: GgufFile, dtype: torch.dtype, tie: bool) -> PreTrainedModel:
     settings = settings_from_gguf(file.metadata)
     names = {tensor.name for tensor in file.tensors}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cornue.models.chat import template_of_tokenizer
-from cornue.models.load import load_model, load_tokenizer, parameters_of, save_model
+from cornue.models.load import forgotten, load_model, load_tokenizer, parameters_of, save_model
 from cornue.models.prune import prune
 from cornue.models.tiny import tiny_model, tiny_tokenizer
 from cornue.models.trim import Fitted, extend, refit, trim
@@ -114,7 +114,7 @@ class Student:
         return text
 
     def fit(self, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]) -> dict[str, Any]:
-        """Fit vocabulary and depth to a job, as ``trim``, ``extend`` and ``layers`` ask; returns what that saves.
+        """Fit a student to a job, as ``trim``, ``extend``, ``layers`` and ``scratch`` ask; returns what that saves.
 
         Args:
             groups: the job's own texts by question form; never held-out ones.
@@ -132,6 +132,8 @@ class Student:
         if section.layers:
             few = texts[:: max(1, len(texts) // PRUNING_TEXTS)]
             layers = prune(self.model, [self.encode(text) for text in few], section.layers).kept
+        if section.scratch:
+            self.model = forgotten(self.model)
         return {
             "layers": list(layers),
             "parameters_before": before["parameters"],

@@ -49,8 +49,10 @@ class Sources(Section):
 
     prompts: str
     """File of questions (``.jsonl``, ``.csv``, ``.tsv``, ``.json``, ``.parquet``, ``.arrow``; text also as ``.xz`` or
-    ``.gz``), data set folder of the Hugging Face hub, or list of ``reasoning_gym`` tasks (``.toml``), relative to the
-    recipe."""
+    ``.gz``), data set folder of the Hugging Face hub, list of ``reasoning_gym`` tasks or of question forms about
+    ``table`` (``.toml``), relative to the recipe."""
+    per_form: Annotated[int, Field(ge=1)] = 12
+    """Questions made of each question form."""
     columns: dict[Literal["question", "answer", "split", "stratum", "form"], str] = {}
     """Which columns of that file hold what (``question = "texte"``), where their names are not the usual ones."""
     take: dict[str, Annotated[int, Field(ge=0)]] = {}
@@ -113,6 +115,8 @@ class Student(Model):
     """New vocabulary entries learnt on the job's texts, so that they take fewer tokens."""
     layers: Annotated[int, Field(ge=0)] = 0
     """Layers to keep by measured importance; 0 keeps all."""
+    scratch: bool = False
+    """Forget the weights and start from random ones of the same shape, to see what they add."""
 
 
 class Capture(Section):
@@ -156,8 +160,9 @@ class Verify(Section):
 class Curate(Section):
     """``[curate]``: which answers the student learns from."""
 
-    keep: Literal["correct", "all"] = "correct"
-    """``correct`` keeps what a verifier found right."""
+    keep: Literal["correct", "all", "truth"] = "correct"
+    """``correct`` keeps what a verifier found right; ``truth`` learns the true answers of all training prompts instead
+    of the teacher's, to see what the teacher adds."""
     carry: bool = False
     """Carry right answers over to prompts of the same form that were not asked, with their names and numbers exchanged;
     each is judged before it is used (kind ``sql``)."""
@@ -167,6 +172,8 @@ class Curate(Section):
     """Most prompts kept for one question form; 0 keeps all."""
     refusals: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest share of refusals among what is kept, taken by turns of their forms; 0 keeps all."""
+    examples: Annotated[int, Field(ge=0)] = 0
+    """Most examples to learn from, the teacher's own before those carried over; 0 keeps all."""
 
 
 class Stage(Section):

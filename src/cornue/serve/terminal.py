@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -53,14 +54,18 @@ class Terminal:
         self.engine.close()
 
     def answer(self, question: str, as_json: bool = False) -> None:
-        """Ask and show."""
+        """Ask and show; as a line of JSON with raw values, whose query and rows are empty where it declines."""
         first = self._ask(question)
         doubted, text = self._hear(question, first)
         found = look_up(self.register, text, question) if self.register else None
         if as_json:
-            body = {"question": question, "text": text, "model": self.pack.facts.model_digest}
-            body |= {} if text == first else {"first": first}
-            print(json.dumps(body | ({"register": found.body()} if found else {}), ensure_ascii=False))
+            body: dict[str, Any] = {"answer": text, "query": "", "rows": []}
+            if found:
+                body |= found.body()
+                body["register"] = body.pop("digest")
+            if text != first:
+                body["first_answer"] = first
+            print(json.dumps(body | {"model": self.pack.facts.model_digest}, ensure_ascii=False))
             return
         if doubted and text != first:
             self.console.print(doubted.told(language() == "fr"), style="dim", markup=False)

@@ -148,9 +148,9 @@ class Expander:
         if wanted not in self.pools:
             heldout = self.forms.reserved["heldout"]
             named = columns & set(heldout)
-            checked = named if columns <= set(heldout) else named | {list(heldout)[-1]}
+            checked = named if columns <= set(heldout) else named | set(list(heldout)[-1:])
             places = range(len(self.rows))
-            allowed = (place for place in places if self._belongs(self.rows[place], checked, split))
+            allowed = (place for place in places if self._belongs(self.rows[place], checked or columns, split))
             self.pools[wanted] = [
                 place for place in allowed if self._names_well(self.rows[place], columns, homonyms, split)
             ]
@@ -159,6 +159,8 @@ class Expander:
     def _belongs(self, row: Row, checked: frozenset[str], split: Split) -> bool:
         """Whether a row's reserved values put it into a split."""
         heldout, validation = self.forms.reserved["heldout"], self.forms.reserved["validation"]
+        if not heldout:
+            return {_part(row[column]) for column in checked} <= {split}
         if any((row[column] in heldout[column]) != (split == "heldout") for column in checked):
             return False
         kept = checked & set(validation) if split != "heldout" else frozenset()
@@ -166,7 +168,7 @@ class Expander:
 
     def _names_well(self, row: Row, columns: frozenset[str], homonyms: bool, split: Split) -> bool:
         """Whether a row has people, and its name is its own, or shared where shared names are wanted."""
-        if not row["population"]:
+        if not row.get("population", 1):
             return False
         for column in columns & set(self.bearers):
             name = fold(str(row[column]))
@@ -232,6 +234,12 @@ class Expander:
 
         text = SLOT.sub(put, add_typo(phrasing, draw))
         return disguise(text[0].upper() + text[1:] if phrasing[0].isupper() or phrasing[0] == "{" else text, draw)
+
+
+def _part(value: Cell) -> Split:
+    """The split of whatever a cell names, where nobody says: three parts in twenty held out, two for validation."""
+    place = zlib.crc32(fold(str(value)).encode()) % 20
+    return "heldout" if place < 3 else "validation" if place < 5 else "train"
 
 
 def is_sound(register: Register, sql: str, ordered: bool, zero: bool) -> bool:

@@ -55,9 +55,11 @@ class Form(_Part):
 class FormsFile(_Part):
     """A forms file as written."""
 
-    articles: str = Field(description="Articles of departments and regions: a TOML file beside this one.")
+    articles: str = Field(default="", description="Articles of departments and regions: a TOML file beside this one.")
     reserved: dict[str, dict[str, tuple[str, ...]]] = Field(
-        description="Values kept for a split: heldout and validation, each by column, the coarsest column first."
+        default={},
+        description="Values kept for a split: heldout and validation, each by column, the coarsest column first; "
+        "without them, what a slot names is held back by its digest.",
     )
     slots: dict[str, Slot]
     form: tuple[Form, ...]
@@ -109,9 +111,9 @@ def read_forms(path: str | Path) -> Forms:
     for name, slot in file.slots.items():
         if set(slot.train) & set(slot.heldout) or slot.grammar not in ("", *GRAMMARS):
             raise _refuse(path, words(f"slot {name!r} is wrong", f"le champ {name!r} est faux"))
-    articles = _read_toml(path.parent / file.articles)
-    tables = {name: places(articles[name]) for name in ("departements", "regions")}
-    return Forms(file.slots, file.form, file.reserved, tables)
+    articles = _read_toml(path.parent / file.articles) if file.articles else {}
+    tables = {name: places(articles[name]) for name in ("departements", "regions") if articles}
+    return Forms(file.slots, file.form, {"heldout": {}, "validation": {}} | file.reserved, tables)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

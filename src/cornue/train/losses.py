@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,28 +139,6 @@ def entropy(hidden_RH: Tensor, head: Head, temperature: float = 1.0) -> Tensor:
     any_id_R = torch.zeros(len(hidden_RH), dtype=torch.long, device=hidden_RH.device)
     labels = Labels(torch.ones_like(any_id_R), any_id_R, temperature=temperature)
     return fused(hidden_RH, head, [labels], gradients=False, entropy_every=1).figures.entropy_R
-
-
-def differentiable(
-    hidden_RH: Tensor, head: Head, objectives: Sequence[Objective], **options: Any
-) -> tuple[Tensor, Outcome]:
-    """``fused`` for autograd: a loss (scalar) whose gradients are known as soon as it is, and what else was found."""
-    found = fused(hidden_RH.detach(), head, objectives, **options)
-    loss: Tensor = _Known.apply(found, hidden_RH, head.weight_VH, head.bias_V)  # type: ignore[no-untyped-call]
-    return loss, found
-
-
-class _Known(torch.autograd.Function):
-    """A number whose gradients were computed together with it."""
-
-    @staticmethod
-    def forward(ctx: Any, found: Outcome, *_: Tensor | None) -> Tensor:
-        ctx.known = found.hidden_RH, found.weight_VH, found.bias_V
-        return found.loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(None if known is None else known * upstream[0].to(known.dtype) for known in ctx.known)
 
 
 def _mix(
