@@ -14,6 +14,7 @@ from cornue.capture.teacher import Teacher, read_instructions
 from cornue.capture.teacher_endpoint import EndpointTeacher
 from cornue.capture.teacher_gguf import GgufTeacher
 from cornue.capture.teacher_replay import ReplayTeacher
+from cornue.models.hub import HUB, fetched
 from cornue.records import recipe
 from cornue.records.errors import BadInput, CheckFailed
 from cornue.records.words import words
@@ -81,11 +82,15 @@ def _make(section: recipe.Teacher, capture: recipe.Capture, base: Path, instruct
 
 
 def weights_of(section: recipe.Teacher, base: Path) -> Path:
-    """The weights that a recipe names; ``pack:FOLDER`` stands for the student of a sealed pack, whole and unaltered.
+    """The weights that a recipe names; ``pack:FOLDER`` stands for the student of a sealed pack, whole and unaltered,
+    ``hub:OWNER/NAME@REVISION`` for a model of the hub.
 
     Raises:
-        BadInput: there is no such pack, or it does not agree with its manifest.
+        BadInput: there is no such pack, or it does not agree with its manifest; or the revision is missing.
+        OutsideFailure: the hub does not give the model.
     """
+    if section.model.startswith(HUB):
+        return fetched(section.model)
     if not section.model.startswith(PACK):
         return base / section.model
     folder = base / section.model.removeprefix(PACK)

@@ -70,7 +70,8 @@ class Model(Section):
     """A model by file and digest."""
 
     model: str
-    """GGUF file, folder of safetensors, ``pack:FOLDER`` or ``tiny`` (a random model for tests)."""
+    """GGUF file, folder of safetensors, or ``tiny`` (a random model for tests); a teacher also ``pack:FOLDER`` or
+    ``hub:OWNER/NAME@REVISION``."""
     sha256: str = ""
     """Hex SHA-256 that the file must have; a model with other bytes is refused."""
     licence: str = "unknown"
