@@ -23,6 +23,7 @@ import tomli_w
 import results
 from cornue import pipeline
 from cornue.evaluate.answers import answer_all
+from cornue.evaluate.score import judge_all
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
 from cornue.models.engine import Request
@@ -32,7 +33,7 @@ from cornue.records.progress import Progress
 from cornue.records.samples import Prompt, Verdict
 from cornue.screen import Screen
 from cornue.seal.tables import read_records
-from cornue.verify.run import judge_all, make_verifier
+from cornue.verify.run import make_verifier
 
 WORK = results.ROOT / ".cache" / "worth"
 OWN = "the teacher's answers"
@@ -108,12 +109,18 @@ def asked_now(job: Job, run: Path, prompts: Sequence[Prompt], progress: Progress
     """Whether the student of a run answers rightly, each prompt once, exported as the recipe serves it."""
     student = Student.read(run / "4-train" / "student")
     kind = job.recipe.pack.serve
-    exported = run / f"student-{kind}.gguf"
+    exported = WORK / f"{run.name}-{kind}.gguf"
     if not exported.exists():
         export_gguf(student.model, student.tokenizer, exported, kind=kind, name=run.name, facts={})
     how = Request("", job.recipe.evaluate.max_tokens)
     answered = answer_all(
-        exported, prompts, lambda prompt: student.prompt_text(prompt.messages), run / "asked", how, progress, "asked"
+        exported,
+        prompts,
+        lambda prompt: student.prompt_text(prompt.messages),
+        WORK / f"{run.name}-asked",
+        how,
+        progress,
+        run.name,
     )
     verifier = make_verifier(job.recipe.verify, job.base, job.register)
     verdicts = judge_all(verifier, prompts, answered.samples)
