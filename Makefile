@@ -71,7 +71,7 @@ prove: $(PROOFS)  ## all the long proofs; their results go to docs/results/
 bench: $(BENCHES)  ## all the comparisons; their results go to docs/results/
 
 $(PROVING): $(INSTALLED)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[prove]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[prove,postgres]'
 	@touch $@
 
 prove-serve: $(PROVING)
