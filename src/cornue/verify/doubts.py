@@ -36,10 +36,10 @@ class Doubt(NamedTuple):
         """That the question was put again, and why."""
         why = "la requête ne trouvait rien" if french else "the query found nothing"
         if self.absent:
-            why = f"le registre n'a pas de « {self.absent} »" if french else f"the register holds no “{self.absent}”"
+            why = f"le registre n'a pas de «\u00a0{self.absent}\u00a0»" if french else f"the register holds no “{self.absent}”"
         elif self.problem:
             why = f"la requête échouait ({self.problem})" if french else f"the query failed ({self.problem})"
-        return f"Question reposée : {why}." if french else f"Asked again: {why}."
+        return f"Question reposée\u00a0: {why}." if french else f"Asked again: {why}."
 
 
 def doubt(text: str, question: str, register: Register) -> Doubt | None:
