@@ -35,8 +35,10 @@ class Doubt(NamedTuple):
     def told(self, french: bool) -> str:
         """That the question was put again, and why."""
         why = "la requête ne trouvait rien" if french else "the query found nothing"
-        if self.absent:
-            why = f"le registre n'a pas de «\u00a0{self.absent}\u00a0»" if french else f"the register holds no “{self.absent}”"
+        if self.absent and french:
+            why = f"le registre n'a pas de «\u00a0{self.absent}\u00a0»"
+        elif self.absent:
+            why = f"the register holds no “{self.absent}”"
         elif self.problem:
             why = f"la requête échouait ({self.problem})" if french else f"the query failed ({self.problem})"
         return f"Question reposée\u00a0: {why}." if french else f"Asked again: {why}."
