@@ -53,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", type=Path, default=results.ROOT / "recipes" / "communes.toml")
     parser.add_argument("--run", type=Path, help="the folder of a finished run; by default the recipe's own")
+    parser.add_argument("--without", action="append", default=[], help="a way that is not run, by its name")
     options = parser.parse_args()
     job = Job.read(options.recipe)
     run = options.run or results.ROOT / "runs" / job.name
@@ -62,17 +63,19 @@ def main() -> int:
     learnt = {OWN: lessons(run)}
     ways: dict[str, Changes] = {
         TRUTH: {("curate", "keep"): "truth", ("curate", "per_form"): 0, ("train", "max_steps"): learnt[OWN][1]},
-        SCRATCH: {("student", "scratch"): True},
         **{f"{few} examples": {("curate", "examples"): few, ("train", "epochs"): PASSES[few]} for few in FEWER},
+        SCRATCH: {("student", "scratch"): True},
     }
     with Screen() as screen:
         for number, (way, changes) in enumerate(ways.items()):
+            if way in options.without:
+                continue
             screen.say(f"{way} …")
             recipe = changed(options.recipe, f"worth-{number}", changes)
             made = pipeline.run(recipe, until="train", runs=WORK / "runs", progress=screen)
             found[way] = asked_now(job, made, prompts, screen)
             learnt[way] = lessons(made)
-    report(found, learnt)
+    report(found, learnt, [way for way in ways if way not in found])
     return 0
 
 
@@ -127,22 +130,25 @@ def asked_now(job: Job, run: Path, prompts: Sequence[Prompt], progress: Progress
     return [verdicts[prompt.id].value == "correct" for prompt in prompts]
 
 
-def report(found: dict[str, list[bool]], learnt: dict[str, tuple[int, int]]) -> None:
-    """The table, a sentence, and the bar that pretrained weights are worth having."""
+def report(found: dict[str, list[bool]], learnt: dict[str, tuple[int, int]], not_run: Sequence[str]) -> None:
+    """The table, a sentence, and the bar that pretrained weights are worth having; what was not run is named."""
     rows = [
         {"way": way, "examples": learnt[way][0], "steps": learnt[way][1], **share(sum(right), len(right))}
         for way, right in found.items()
     ]
     against = {way: paired(found[OWN], right) for way, right in found.items() if way != OWN}
-    truth = against[TRUTH]
     figures = {
-        "sentence": sentence(truth),
+        "sentence": sentence(against[TRUTH]) if TRUTH in against else f"Not run: {TRUTH}.",
         "questions": len(found[OWN]),
         "ways": rows,
         "own_minus_other": [{"other": way, **row} for way, row in against.items()],
     }
-    bars = [results.bar("the start's weights add something: lower bound", against[SCRATCH]["difference_low"], 0)]
-    results.write("bench-worth", figures, bars)
+    bars = [
+        results.bar("the start's weights add something: lower bound", row["difference_low"], 0)
+        for way, row in against.items()
+        if way == SCRATCH
+    ]
+    results.write("bench-worth", figures, bars, [{"name": way, "reason": "left out (--without)"} for way in not_run])
 
 
 def sentence(truth: dict[str, Any]) -> str:

@@ -189,12 +189,19 @@ def _claim_file(target: Path, mode: int) -> tuple[Path, int]:
     while True:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, mode)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # The writer that we waited for has renamed the file away.
-        if temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(descriptor)):
+        # The writer that we waited for has renamed the file away, or does so now.
+        if _stands_at(temporary, descriptor):
             os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)
             os.ftruncate(descriptor, 0)
             return temporary, descriptor
         os.close(descriptor)
+
+
+def _stands_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _claim_folder(target: Path) -> tuple[Path, int]:
