@@ -188,13 +188,15 @@ def _claim_file(target: Path, mode: int) -> tuple[Path, int]:
     temporary = target.with_name(UNFINISHED + target.name)
     while True:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, mode)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # The writer that we waited for has renamed the file away, or does so now.
-        if _stands_at(temporary, descriptor):
-            os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)
-            os.ftruncate(descriptor, 0)
-            return temporary, descriptor
-        os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The writer that we waited for has renamed the file away, or does so now.
+            if _stands_at(temporary, descriptor):
+                os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)
+                os.ftruncate(descriptor, 0)
+                stack.pop_all()
+                return temporary, descriptor
 
 
 def _stands_at(path: Path, descriptor: int) -> bool:
