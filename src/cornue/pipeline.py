@@ -172,21 +172,18 @@ class _Journey:
         """What the student learns from."""
         from cornue.curate.run import run_curate
 
+        section = self.recipe.curate
         inputs = {step: self.folder.digest(step) for step in ("capture", "verify")}
 
         def work(place: Path) -> dict[str, Any]:
             verdicts = read_records(self.folder.place("verify") / "verdicts.parquet", Verdict)
             siblings = [prompt for prompt in self.job.all_prompts if prompt.split == "train"]
-            section, prompts, samples = self.recipe.curate, self._captured_prompts, self._samples
+            prompts, samples = self._captured_prompts, self._samples
             verifier = self._verifier()
             return run_curate(section, prompts, samples, verdicts, place, siblings=siblings, verifier=verifier)
 
-        files = (
-            {"prompts": self.job.files["prompts"]}
-            if self.recipe.curate.carry or self.recipe.curate.keep == "truth"
-            else {}
-        )
-        self._do("curate", inputs | {"curate": _dump(self.recipe.curate), **files, **self._table()}, work)
+        files = {"prompts": self.job.files["prompts"]} if section.carry or section.keep == "truth" else {}
+        self._do("curate", inputs | {"curate": _dump(section), **files, **self._table()}, work)
 
     def train(self) -> None:
         """The student learns."""

@@ -19,9 +19,10 @@ from cornue.pack.open import open_pack
 from cornue.records.errors import OutsideFailure
 from cornue.records.words import language, words
 from cornue.serve.lookup import Lookup, look_up
+from cornue.serve.texts import Words
 from cornue.sources.register import Register
 from cornue.verify.doubts import TEMPERATURE, Doubt, Hearing
-from cornue.verify.sql import declines, find_query
+from cornue.verify.sql import declines, with_query
 
 LONGEST = 200
 
@@ -69,12 +70,9 @@ class Terminal:
             return
         if doubted and text != first:
             self.console.print(doubted.told(language() == "fr"), style="dim", markup=False)
-        cannot = words(
-            en="The register cannot answer this question.", fr="Le registre ne permet pas de répondre à cette question."
-        )
         # The query that was run, with its names as the register spells them, not the one that was written.
-        told = text.replace(find_query(text) or "", found.query) if found else text
-        self.console.print(cannot if declines(text) else told.strip(), markup=False)
+        told = with_query(text, found.query) if found else text
+        self.console.print(Words(language())("declined") if declines(text) else told.strip(), markup=False)
         if found:
             self._show(found)
 

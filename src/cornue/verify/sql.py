@@ -35,6 +35,15 @@ def find_query(text: str) -> str | None:
     return found.strip().rstrip(";").strip() if found else None
 
 
+def with_query(text: str, query: str) -> str:
+    """An answer with another query in the place of its own; as it is, if it has none."""
+    own = find_query(text)
+    if own is None:
+        return text
+    before, _, after = text.rpartition(own)
+    return before + query + after
+
+
 def declines(text: str) -> bool:
     """Whether an answer says that the register does not know, and asks it nothing."""
     return bool(DECLINE.match(text)) and find_query(text) is None
@@ -75,10 +84,7 @@ class SqlVerifier(Verifier):
     def put_right(self, prompt: Prompt, text: str) -> str:
         """The answer with the names in its query as the register has them."""
         query = find_query(text)
-        if query is None:
-            return text
-        before, _, after = text.rpartition(query)
-        return before + self._link(prompt, query) + after
+        return text if query is None else with_query(text, self._link(prompt, query))
 
     def gold(self, prompt: Prompt) -> str:
         """The true query, or a refusal."""
