@@ -5,6 +5,7 @@ examples stay in its cache, so that only the question is read anew. Core-seconds
 verifier of the recipe and changes nothing in the run.
 
 Run it with ``make bench-communes`` after ``make demo``; ``scripts/assemble_teacher.py`` fetches the teacher's file.
+``--recipe`` names another recipe of the same job: its result goes under that recipe's name, without the demo's bars.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cornue.verify.run import make_verifier
 
 TEACHER = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
 BLOCK = 10
+DEMO = "communes"
 
 
 def main() -> int:
@@ -71,10 +73,12 @@ def main() -> int:
                 spent[name] += engine.cpu_seconds() - before
             print(json.dumps({name: [sum(found[name]), round(spent[name], 1)] for name in found}), flush=True)
     sizes = read_gguf(pack.served_file).parameters, read_gguf(teacher_file).parameters
-    return report(found, spent, tokens, sizes, json.loads((run / "5-evaluate" / "results.json").read_text()))
+    examined = json.loads((run / "5-evaluate" / "results.json").read_text())
+    return report(job.recipe.recipe.name, found, spent, tokens, sizes, examined)
 
 
 def report(
+    name: str,
     found: dict[str, list[bool]],
     spent: dict[str, float],
     tokens: dict[str, int],
@@ -84,20 +88,21 @@ def report(
     """Tables, bars and files.
 
     Args:
+        name: the recipe's; the bars are those of ``DEMO``.
         sizes: parameters of student and teacher.
         examined: what the run itself measured on all held-out questions.
     """
     rows: list[dict[str, Any]] = []
-    for name in found:
-        right = sum(found[name])
+    for who, answers in found.items():
+        right = sum(answers)
         rows.append(
             {
-                "who": name,
-                **share(right, len(found[name])),
-                "core_seconds": spent[name],
-                "core_seconds_per_answer": spent[name] / len(found[name]),
-                "core_seconds_per_right_answer": spent[name] / max(1, right),
-                "completion_tokens": tokens[name],
+                "who": who,
+                **share(right, len(answers)),
+                "core_seconds": spent[who],
+                "core_seconds_per_answer": spent[who] / len(answers),
+                "core_seconds_per_right_answer": spent[who] / max(1, right),
+                "completion_tokens": tokens[who],
             }
         )
     by_name = {row["who"]: row for row in rows}
@@ -126,13 +131,14 @@ def report(
         "side_by_side": rows,
         "side_by_side_paired": paired(found["student"], found["teacher"]),
         "ratio": ratio,
+        "parameters_ratio": sizes[0] / sizes[1],
         "right": [
             {"who": who, "questions": part, **row} for who, parts in right.items() for part, row in parts.items()
         ],
         "unseen_paired": pair,
         "agreement": [{"file": file, **row} for file, row in examined["agreement"].items()],
     }
-    results.write("bench-communes", figures, bars)
+    results.write(f"bench-{name}", figures, bars if name == DEMO else [])
     return 0
 
 
