@@ -1,7 +1,9 @@
 """What the gateway costs: the engine asked directly and through the gateway, in alternation, with one core each.
 
 The engine is pinned to one core, the gateway and the load generator to the rest; the generator's own processor time is
-reported. It measures one stream at a time and a few at once; overload is a matter of ``prove/serve.py``.
+reported. It measures one stream at a time and a few at once, and how much later a first token comes where the engine
+has next to nothing to read, so that its own pace does not hide the gateway's; overload is a matter of
+``prove/serve.py``.
 
     python bench/serve.py --gguf MODEL.gguf
 """
@@ -17,8 +19,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,8 @@ from cornue.serve.upstream import OwnEngine
 
 TOKENS = 96
 SLOTS = 4
+FIRSTS = 100
+WORD = "Once"
 QUESTION = "Explain in a few sentences how a retort is used to distil a liquid."
 
 
@@ -57,14 +62,14 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
         address, key = upstream.engine.door
         direct = Asker(address, {"Authorization": f"Bearer {key}"}, "engine", {"cache_prompt": False})
         through = Asker(f"http://127.0.0.1:{port}", {}, "proof", {})
-        firsts: dict[str, list[float]] = {"direct": [], "through": []}
         begin, wall = time.process_time(), time.perf_counter()
-        alone = results.alternate(
-            lambda: _timed(through, 1, firsts["through"]), lambda: _timed(direct, 1, firsts["direct"]), pairs
-        )
-        several = results.alternate(lambda: _timed(through, SLOTS, []), lambda: _timed(direct, SLOTS, []), pairs)
+        alone = results.alternate(partial(through.timed, 1), partial(direct.timed, 1), pairs)
+        several = results.alternate(partial(through.timed, SLOTS), partial(direct.timed, SLOTS), pairs)
         load = (time.process_time() - begin) / (time.perf_counter() - wall)
-    added = statistics.median(a - b for a, b in zip(firsts["through"], firsts["direct"], strict=True)) * 1000
+        firsts = [_both(through.first, direct.first, turn % 2 == 0) for turn in range(FIRSTS)]
+    differences = [1000 * (behind - before) for behind, before in firsts]
+    low, high = results.median_interval(differences)
+    added = statistics.median(differences)
     figures = {
         "engine pinned to one core": pinned,
         "tokens an answer": TOKENS,
@@ -72,8 +77,10 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
         f"{SLOTS} at a time": several,
         "tokens/s through the gateway, one at a time": TOKENS / alone.a_seconds,
         "tokens/s directly, one at a time": TOKENS / alone.b_seconds,
-        "ms to the first token, directly": statistics.median(firsts["direct"]) * 1000,
+        "ms to the first token, directly": statistics.median(before for _, before in firsts) * 1000,
         "ms added to the first token": added,
+        "ms added to the first token, low": low,
+        "ms added to the first token, high": high,
         "gateway and load generator together, cores": load,
     }
     bars = [
@@ -90,20 +97,28 @@ class Asker:
     def __init__(self, url: str, headers: dict[str, str], model: str, extra: dict[str, Any]) -> None:
         self.url, self.headers, self.model, self.extra = url, headers, model, extra
 
-    async def answers(self, count: int) -> tuple[float, float]:
-        """Seconds for some answers at once, and to the first token of the first."""
+    def timed(self, count: int) -> float:
+        """Seconds for some answers at once."""
+        messages = [[{"role": "user", "content": f"{QUESTION} ({number})"}] for number in range(count)]
+        asked = [("/v1/chat/completions", {"messages": turns, "max_tokens": TOKENS}) for turns in messages]
+        return asyncio.run(self._answers(asked))[0]
+
+    def first(self) -> float:
+        """Seconds to the first token that follows a single word."""
+        return asyncio.run(self._answers([("/v1/completions", {"prompt": WORD, "max_tokens": 2})]))[1]
+
+    async def _answers(self, asked: Sequence[tuple[str, dict[str, Any]]]) -> tuple[float, float]:
         async with httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=300, trust_env=False) as client:
             # A connection that is open already is what a browser has, too.
             await client.get("/v1/models")
             begin = time.perf_counter()
-            firsts = await asyncio.gather(*(self._one(client, number) for number in range(count)))
+            firsts = await asyncio.gather(*(self._one(client, route, body) for route, body in asked))
             return time.perf_counter() - begin, firsts[0] - begin
 
-    async def _one(self, client: httpx.AsyncClient, number: int) -> float:
-        messages = [{"role": "user", "content": f"{QUESTION} ({number})"}]
-        body = {"model": self.model, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": True}
+    async def _one(self, client: httpx.AsyncClient, route: str, body: dict[str, Any]) -> float:
         first = 0.0
-        async with client.stream("POST", "/v1/chat/completions", json=body | self.extra) as answer:
+        whole = {"model": self.model, "temperature": 0, "stream": True, **body, **self.extra}
+        async with client.stream("POST", route, json=whole) as answer:
             answer.raise_for_status()
             async for line in answer.aiter_lines():
                 if not first and line.startswith("data: {") and _has_text(line):
@@ -111,15 +126,17 @@ class Asker:
         return first
 
 
-def _timed(asker: Asker, count: int, firsts: list[float]) -> float:
-    whole, first = asyncio.run(asker.answers(count))
-    firsts.append(first)
-    return whole
+def _both(one: Callable[[], float], other: Callable[[], float], first: bool) -> tuple[float, float]:
+    """What both give; who goes first may change."""
+    if first:
+        return one(), other()
+    found = other()
+    return one(), found
 
 
 def _has_text(line: str) -> bool:
-    choices = json.loads(line[6:]).get("choices") or [{}]
-    return bool(choices[0].get("delta", {}).get("content"))
+    choice = (json.loads(line[6:]).get("choices") or [{}])[0]
+    return bool(choice.get("delta", {}).get("content") or choice.get("text"))
 
 
 @contextmanager

@@ -6,15 +6,12 @@ import argparse
 import threading
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import uvicorn
-
-from cornue.serve.run import elsewhere, offer_of, own_engine, serve
+from cornue.serve.offers import offer_of, while_loading
 from cornue.serve.settings import Offer, Settings
 from cornue.sources.register import Register
-from pretend.engine import FakeEngine
-from serving.world import free_port
 
 CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\nQuimper,Finistère,63642\n"
 WORKING = "La question demande {}.\n```sql\n{}\n```"
@@ -59,10 +56,19 @@ def main() -> None:
         runs=options.runs,
     )
     if options.gguf:
-        offer, file = offer_of(options.gguf, options.sha256)
+        # As the command does, which loads the rest while it checks.
+        offer, file = while_loading(partial(offer_of, options.gguf, options.sha256))
+        from cornue.serve.run import own_engine, serve
+
         upstream = own_engine(file, settings, options.threads)
         offer = replace(offer, name="proof")
     else:
+        import uvicorn
+
+        from cornue.serve.run import elsewhere, serve
+        from pretend.engine import FakeEngine
+        from serving.world import free_port
+
         options.data.mkdir(parents=True, exist_ok=True)
         table = options.data / "communes.csv"
         table.write_text(CSV, encoding="utf-8")

@@ -21,7 +21,7 @@ from cornue.records.errors import CornueError
 from cornue.seal.keys import new_key
 from cornue.seal.manifest import write_manifest
 from cornue.seal.sign import sign_folder
-from cornue.serve.run import offer_of
+from cornue.serve.offers import offer_of
 
 FACTS = {"name": "s", "title": "S", "language": "fr", "purpose": "p", "limits": "l", "contact": "c", "licence": "x"}
 FACTS |= {"attribution": "", "model_digest": "sha256:0", "serve": "student.gguf", "verify": "sql", "version": "0"}

@@ -13,7 +13,8 @@ from cornue.records.errors import BadInput, CheckFailed, CornueError, Refused
 from cornue.seal.manifest import write_manifest
 from cornue.serve.late import LateRegister
 from cornue.serve.lookup import TIMES, look_up
-from cornue.serve.run import offer_of, serve
+from cornue.serve.offers import offer_of
+from cornue.serve.run import serve
 from cornue.serve.settings import Offer, Settings
 from cornue.sources.register import Register
 from cornue.sources.tables import Column, Table

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -66,24 +67,26 @@ def serve_command(
     unverified: Annotated[bool, typer.Option("--unverified", help="Serve what fails its check, and say so.")] = False,
 ) -> None:
     """Offer a model to people and programs: a page, an API, a receipt for every answer."""
-    from cornue.serve.run import elsewhere, offer_of, own_engine, serve
-
     chosen, launch = read_settings(settings, data)
     chosen = replace(chosen, open_to_all=chosen.open_to_all and not keys_only)
     launch = replace(launch, host=host or launch.host, port=port or launch.port, upstream=upstream or launch.upstream)
     chosen = replace(chosen, https=chosen.https or launch.certificate is not None)
+    offer, file = Offer(launch.upstream_model or "model"), Path()
+    if target:
+        from cornue.serve.offers import offer_of, while_loading
+
+        seal = (launch.sha256, unverified, launch.table, launch.trusted, launch.signatures)
+        offer, file = while_loading(partial(offer_of, target, *seal))
+    elif not launch.upstream:
+        raise BadInput("There is nothing to serve.", "Name a pack or a GGUF file, or an address with --upstream.")
+    from cornue.serve.run import elsewhere, own_engine, serve
+
     if launch.upstream:
         engine = elsewhere(launch.upstream, launch.upstream_key_env, launch.upstream_model, launch.upstream_salts)
         fault = words(en="the model runs elsewhere.", fr="le modèle tourne ailleurs.")
-        offer = Offer(launch.upstream_model or "model", unverified=fault)
-        if target:
-            offer, _ = offer_of(target, launch.sha256, unverified, launch.table, launch.trusted, launch.signatures)
-            offer = replace(offer, unverified=fault)
-    elif target:
-        offer, file = offer_of(target, launch.sha256, unverified, launch.table, launch.trusted, launch.signatures)
-        engine = own_engine(file, chosen, launch.threads)
+        offer = replace(offer, unverified=fault)
     else:
-        raise BadInput("There is nothing to serve.", "Name a pack or a GGUF file, or an address with --upstream.")
+        engine = own_engine(file, chosen, launch.threads)
     shown = f"{'https' if chosen.https else 'http'}://{launch.host}:{launch.port}/"
     typer.echo(words(en=f"{offer.title or offer.name}: {shown}", fr=f"{offer.title or offer.name} : {shown}"), err=True)
     offer = replace(offer, contact=launch.contact or offer.contact, examples=launch.examples)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cornue.capture.teacher import instructed, read_instructions, require_digest
+from cornue.capture.teachers import weights_of
 from cornue.models.align import ids_in
 from cornue.models.head import Head
 from cornue.models.load import load_model, load_tokenizer
@@ -42,7 +43,7 @@ class LoadedTeacher:
     """
 
     def __init__(self, section: recipe.Teacher, base: Path, schema: str = "") -> None:
-        path = base / section.model
+        path = weights_of(section, base)
         if path.is_file():
             require_digest(path, section.sha256)
         self.model: Any = load_model(path)
