@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from cornue.serve.offers import offer_of, while_loading
-from cornue.serve.settings import Offer, Settings
+from cornue.serve.seen import Seen
+from cornue.serve.settings import Launch, Offer, Settings
 from cornue.sources.register import Register
 
 CSV = "nom,departement,population\nVannes,Morbihan,54020\nAuray,Morbihan,14417\nQuimper,Finistère,63642\n"
@@ -55,9 +56,10 @@ def main() -> None:
         requests_per_minute=0,
         runs=options.runs,
     )
+    seen = Seen(options.data)
     if options.gguf:
         # As the command does, which loads the rest while it checks.
-        offer, file = while_loading(partial(offer_of, options.gguf, options.sha256))
+        offer, file = while_loading(partial(offer_of, options.gguf, options.sha256, seen=seen))
         from cornue.serve.run import own_engine, serve
 
         upstream = own_engine(file, settings, options.threads)
@@ -82,7 +84,7 @@ def main() -> None:
         )
         run.start()
         upstream = elsewhere(f"http://127.0.0.1:{port}")
-    serve(offer, settings, upstream, port=options.port)
+    serve(offer, settings, upstream, Launch(port=options.port), seen)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from cornue.serve.late import LateRegister
 from cornue.serve.lookup import TIMES, look_up
 from cornue.serve.offers import offer_of
 from cornue.serve.run import serve
-from cornue.serve.settings import Offer, Settings
+from cornue.serve.settings import Launch, Offer, Settings
 from cornue.sources.register import Register
 from cornue.sources.tables import Column, Table
 from pretend.engine import FakeEngine
@@ -90,7 +90,7 @@ def test_a_file_that_nothing_vouches_for_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4"])
 def test_it_does_not_stand_open_to_a_network(tmp_path: Path, host: str) -> None:
     with pytest.raises(Refused, match="key"):
-        serve(Offer("s"), Settings(data=tmp_path), upstream_of(FakeEngine()), host)
+        serve(Offer("s"), Settings(data=tmp_path), upstream_of(FakeEngine()), Launch(host))
     assert issubclass(Refused, CornueError)
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
@@ -25,6 +25,7 @@ from cornue.seal.write import AnyPath, write_json
 
 MANIFEST = "manifest.json"
 SIGNATURES = "signatures"
+Digest = Callable[[Path], str]
 
 
 class FileEntry(Record):
@@ -101,10 +102,13 @@ def folder_digest(folder: AnyPath) -> str:
     return digest_file(Path(folder) / MANIFEST)
 
 
-def check_manifest(folder: AnyPath) -> list[Problem]:
+def check_manifest(folder: AnyPath, digest: Digest = digest_file) -> list[Problem]:
     """Every difference between a folder and its manifest; an empty list means that they agree.
 
     Reads every file once. Links are never followed, and nothing outside the folder is read.
+
+    Args:
+        digest: of a file; called from several threads.
     """
     root = Path(folder)
     try:
@@ -113,7 +117,7 @@ def check_manifest(folder: AnyPath) -> list[Problem]:
         return [Problem(what="manifest", path=MANIFEST, sentence=error.message)]
     listed = Counter(entry.path for entry in manifest.files)
     found = dict(_walk(root))
-    altered = _altered(root, found, manifest)
+    altered = _altered(root, found, manifest, digest)
     problems = [_say("manifest", path) for path, times in listed.items() if times > 1]
     for entry in manifest.files:
         if _escapes(entry.path):
@@ -167,17 +171,17 @@ def _unreadable(error: OSError) -> NoReturn:
     )
 
 
-def _altered(root: Path, found: Mapping[str, bool], manifest: Manifest) -> set[str]:
+def _altered(root: Path, found: Mapping[str, bool], manifest: Manifest, digest: Digest) -> set[str]:
     """The plain files that are there and differ; read side by side, since digests of large files take their time."""
     there = [entry for entry in manifest.files if not _escapes(entry.path) and found.get(entry.path)]
     there.sort(key=lambda entry: entry.size, reverse=True)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as readers:
-        agreements = readers.map(lambda entry: _agrees(root / entry.path, entry), there)
+        agreements = readers.map(lambda entry: _agrees(root / entry.path, entry, digest), there)
         return {entry.path for entry, agrees in zip(there, agreements, strict=True) if not agrees}
 
 
-def _agrees(file: Path, entry: FileEntry) -> bool:
-    return file.stat().st_size == entry.size and digest_file(file) == entry.sha256
+def _agrees(file: Path, entry: FileEntry, digest: Digest) -> bool:
+    return file.stat().st_size == entry.size and digest(file) == entry.sha256
 
 
 def _escapes(path: str) -> bool:

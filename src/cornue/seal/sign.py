@@ -18,7 +18,15 @@ from cornue.records.samples import Record
 from cornue.records.words import words
 from cornue.seal.envelope import Opened, Unreadable, make_statement, open_bundle, sign_statement
 from cornue.seal.keys import KeyRing, SigningKey
-from cornue.seal.manifest import MANIFEST, SIGNATURES, check_manifest, folder_digest, read_manifest, require_manifest
+from cornue.seal.manifest import (
+    MANIFEST,
+    SIGNATURES,
+    Digest,
+    check_manifest,
+    folder_digest,
+    read_manifest,
+    require_manifest,
+)
 from cornue.seal.write import AnyPath, write_json
 
 PREDICATE = "https://model_signing/signature/v1.0"
@@ -61,7 +69,7 @@ def sign_folder(folder: AnyPath, key: SigningKey) -> Path:
     return path
 
 
-def verify_folder(folder: AnyPath, ring: KeyRing, needed: int = 1) -> SealFinding:
+def verify_folder(folder: AnyPath, ring: KeyRing, needed: int = 1, digest_of: Digest = digest_file) -> SealFinding:
     """Whether a folder is what a number of trusted keys signed.
 
     - ``false``: a file differs from the manifest, or a signature is broken, revoked or of something else.
@@ -70,7 +78,7 @@ def verify_folder(folder: AnyPath, ring: KeyRing, needed: int = 1) -> SealFindin
     - ``declared``: nobody signed; the folder only agrees with itself.
     """
     root = Path(folder)
-    problems = check_manifest(root)
+    problems = check_manifest(root, digest_of)
     if problems:
         more = words(en=f", and {len(problems) - 1} more", fr=f", et {len(problems) - 1} autres")
         return SealFinding(value="false", reason=problems[0].sentence + (more if len(problems) > 1 else ""))

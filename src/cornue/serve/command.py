@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,43 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from cornue.records.errors import BadInput
 from cornue.records.words import words
-from cornue.serve.settings import DATA, Offer, Settings, SignIn
+from cornue.serve.seen import Seen
+from cornue.serve.settings import DATA, Launch, Offer, Settings, SignIn
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What matters at the start only."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    certificate: Path | None = None
-    """TLS certificate with its chain, in PEM."""
-    key: Path | None = None
-    """Its private key."""
-    table: Path | None = None
-    """A register in place of the pack's own."""
-    contact: str = ""
-    """Who answers people, in place of the pack's words: an e-mail address, a telephone number or a web address."""
-    examples: tuple[str, ...] = ()
-    """Questions that the page offers to someone who does not know what to ask."""
-    sha256: str = ""
-    """The digest that a GGUF file must have."""
-    trusted: Path | None = None
-    """Folder of the public keys that are trusted; by default this user's."""
-    signatures: int = 0
-    """How many of them must have signed the pack."""
-    threads: int | None = None
-    """Threads of the engine; by default every core."""
-    upstream: str = ""
-    """Address of a server elsewhere that writes the answers."""
-    upstream_key_env: str = ""
-    """Name of the environment variable that holds its key."""
-    upstream_model: str = ""
-    """The model to ask there; by default its first."""
-    upstream_salts: bool = False
-    """Whether it takes ``cache_salt``, as vLLM does."""
 
 
 def serve_command(
@@ -71,11 +38,12 @@ def serve_command(
     chosen = replace(chosen, open_to_all=chosen.open_to_all and not keys_only)
     launch = replace(launch, host=host or launch.host, port=port or launch.port, upstream=upstream or launch.upstream)
     chosen = replace(chosen, https=chosen.https or launch.certificate is not None)
+    seen = Seen(chosen.data)
     offer, file = Offer(launch.upstream_model or "model"), Path()
     if target:
         from cornue.serve.offers import offer_of, while_loading
 
-        seal = (launch.sha256, unverified, launch.table, launch.trusted, launch.signatures)
+        seal = (launch.sha256, unverified, launch.table, launch.trusted, launch.signatures, seen)
         offer, file = while_loading(partial(offer_of, target, *seal))
     elif not launch.upstream:
         raise BadInput("There is nothing to serve.", "Name a pack or a GGUF file, or an address with --upstream.")
@@ -90,7 +58,7 @@ def serve_command(
     shown = f"{'https' if chosen.https else 'http'}://{launch.host}:{launch.port}/"
     typer.echo(words(en=f"{offer.title or offer.name}: {shown}", fr=f"{offer.title or offer.name} : {shown}"), err=True)
     offer = replace(offer, contact=launch.contact or offer.contact, examples=launch.examples)
-    serve(offer, chosen, engine, launch.host, launch.port, launch.certificate, launch.key)
+    serve(offer, chosen, engine, launch, seen)
 
 
 def read_settings(path: Path | None, data: Path) -> tuple[Settings, Launch]:

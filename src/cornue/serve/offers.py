@@ -18,8 +18,10 @@ from cornue.records.digests import digest_file
 from cornue.records.errors import BadInput, CheckFailed, Refused
 from cornue.records.words import words
 from cornue.seal.keys import KeyRing, trusted_folder
+from cornue.seal.manifest import Digest
 from cornue.seal.sign import verify_folder
 from cornue.serve.late import LateRegister
+from cornue.serve.seen import Seen
 from cornue.serve.settings import Offer
 from cornue.sources.register import Register
 
@@ -33,6 +35,7 @@ def offer_of(
     table: Path | None = None,
     trusted: Path | None = None,
     signatures: int = 0,
+    seen: Seen | None = None,
 ) -> tuple[Offer, Path]:
     """What a pack or a GGUF file offers, and the file that the engine loads.
 
@@ -42,16 +45,21 @@ def offer_of(
         table: a register in place of the pack's own.
         trusted: folder of the keys that the administrator trusts; by default this user's.
         signatures: how many of them must have signed the pack; 0 asks for an intact manifest only.
+        seen: what was read before and need not be read again now.
 
     Raises:
         CheckFailed: a seal or a digest does not hold.
         Refused: nothing vouches for the file, and nobody insisted.
     """
+    digest_of = seen.digest if seen else digest_file
     if target.is_dir():
-        offer, file = _from_pack(target, unverified, KeyRing.read(trusted or trusted_folder()), signatures)
+        ring = KeyRing.read(trusted or trusted_folder())
+        offer, file = _from_pack(target, unverified, ring, signatures, digest_of)
     else:
-        offer, file = _from_file(target, sha256, unverified)
+        offer, file = _from_file(target, sha256, unverified, digest_of)
     read_gguf(file)
+    if seen and not offer.unverified:
+        seen.keep()
     return (replace(offer, table=Register.open(table)) if table else offer), file
 
 
@@ -64,8 +72,8 @@ def while_loading(work: Callable[[], T]) -> T:
         return found.result()
 
 
-def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int) -> tuple[Offer, Path]:
-    finding = verify_folder(folder, ring, max(1, signatures))
+def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int, digest_of: Digest) -> tuple[Offer, Path]:
+    finding = verify_folder(folder, ring, max(1, signatures), digest_of)
     fault = finding.reason if finding.value == "false" or (signatures and finding.value != "verified") else ""
     if fault and not unverified:
         raise CheckFailed(
@@ -93,10 +101,10 @@ def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int) -
     return offer, pack.served_file
 
 
-def _from_file(path: Path, sha256: str, unverified: bool) -> tuple[Offer, Path]:
+def _from_file(path: Path, sha256: str, unverified: bool, digest_of: Digest) -> tuple[Offer, Path]:
     if not path.is_file():
         raise BadInput(f"There is neither a pack nor a GGUF file at {path}.", "Check the path.")
-    digest = digest_file(path)
+    digest = digest_of(path)
     wanted = sha256 if not sha256 or sha256.startswith("sha256:") else "sha256:" + sha256
     fault = ""
     if wanted and digest != wanted.lower():

@@ -6,60 +6,86 @@ What is offered was checked before (``offers``). It holds no rule about requests
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import uvicorn
 
 from cornue.models.engine import Engine
-from cornue.records.errors import BadInput, Refused
+from cornue.records.errors import BadInput, CheckFailed, Refused
 from cornue.records.words import words
 from cornue.serve.app import create_app
-from cornue.serve.settings import Offer, Settings
+from cornue.serve.seen import Seen
+from cornue.serve.settings import Launch, Offer, Settings
 from cornue.serve.upstream import Elsewhere, OwnEngine, Upstream
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 GRACE = 5
+STARTUP_FAILED = 3
 
 
 def serve(
     offer: Offer,
     settings: Settings,
     upstream: Upstream,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    certificate: Path | None = None,
-    key: Path | None = None,
+    launch: Launch,
+    seen: Seen | None = None,
 ) -> None:
     """Runs the service until it is told to stop.
 
+    Args:
+        seen: what was not read at the start is read while the service runs.
+
     Raises:
         Refused: it would stand open to a network.
+        CheckFailed: a file is not what it was when it was checked.
     """
     os.environ.setdefault("CORNUE_LANG", offer.language)
-    if host not in LOOPBACK and settings.open_to_all:
+    if launch.host not in LOOPBACK and settings.open_to_all:
         raise Refused(
             words(
-                en=f"On {host} anybody could ask, without a key.", fr=f"Sur {host}, n'importe qui pourrait demander."
+                en=f"On {launch.host} anybody could ask, without a key.",
+                fr=f"Sur {launch.host}, n'importe qui pourrait demander.",
             ),
             words(
                 en="Make keys with `cornue access create` and start with --keys-only, or stay on 127.0.0.1.",
                 fr="Créez des clés avec `cornue access create` et lancez avec --keys-only, ou restez sur 127.0.0.1.",
             ),
         )
-    uvicorn.run(
-        create_app(offer, settings, upstream),
-        host=host,
-        port=port,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE,
-        timeout_keep_alive=30,
-        ws="none",
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(offer, settings, upstream),
+            host=launch.host,
+            port=launch.port,
+            ssl_certfile=launch.certificate,
+            ssl_keyfile=launch.key,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=30,
+            ws="none",
+        )
     )
+    altered: list[Path] = []
+
+    def read_again() -> None:
+        if seen and (file := seen.read_again()):
+            altered.append(file)
+            server.should_exit = True
+
+    threading.Thread(target=read_again, daemon=True).start()
+    server.run()
+    if altered:
+        raise CheckFailed(
+            words(
+                en=f"{altered[0]} is no longer what was checked.", fr=f"{altered[0]} n'est plus ce qui a été vérifié."
+            ),
+            words(en="Fetch the pack again, or ask its maker.", fr="Récupérez le paquet à nouveau, ou demandez."),
+        )
+    if not server.started:
+        raise SystemExit(STARTUP_FAILED)
 
 
 def own_engine(file: Path, settings: Settings, threads: int | None = None) -> Upstream:

@@ -1,7 +1,7 @@
-"""What is offered and under which limits: two frozen values that the rest of the room reads.
+"""What is offered and under which limits: frozen values that the rest of the room reads.
 
 They hold no behaviour. ``Offer`` says what is served and to what purpose (it comes from a pack, a GGUF file or an
-address), ``Settings`` says where, to whom and within which limits.
+address), ``Settings`` says where, to whom and within which limits, ``Launch`` what matters at the start only.
 """
 
 from __future__ import annotations
@@ -121,3 +121,37 @@ def salted(secret: bytes, *parts: str) -> str:
     for part in parts:
         state.update(len(part).to_bytes(4, "big") + part.encode())
     return state.hexdigest()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What matters at the start only."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    certificate: Path | None = None
+    """TLS certificate with its chain, in PEM."""
+    key: Path | None = None
+    """Its private key."""
+    table: Path | None = None
+    """A register in place of the pack's own."""
+    contact: str = ""
+    """Who answers people, in place of the pack's words: an e-mail address, a telephone number or a web address."""
+    examples: tuple[str, ...] = ()
+    """Questions that the page offers to someone who does not know what to ask."""
+    sha256: str = ""
+    """The digest that a GGUF file must have."""
+    trusted: Path | None = None
+    """Folder of the public keys that are trusted; by default this user's."""
+    signatures: int = 0
+    """How many of them must have signed the pack."""
+    threads: int | None = None
+    """Threads of the engine; by default every core."""
+    upstream: str = ""
+    """Address of a server elsewhere that writes the answers."""
+    upstream_key_env: str = ""
+    """Name of the environment variable that holds its key."""
+    upstream_model: str = ""
+    """The model to ask there; by default its first."""
+    upstream_salts: bool = False
+    """Whether it takes ``cache_salt``, as vLLM does."""
