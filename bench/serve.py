@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -41,37 +42,44 @@ WORD = "Once"
 QUESTION = "Explain in a few sentences how a retort is used to distil a liquid."
 
 
-def main() -> None:
+def main() -> int:
+    """Measure and write the result; exits with 1 if a bar does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--gguf", type=Path, default=start_model())
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--trial", action="store_true", help="print the figures, write no result")
+    parser.add_argument("--host", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.gguf is None:
         sys.exit("name a small GGUF file with --gguf")
+    if options.host:
+        host(options.gguf, options.host)
+        return 0
     with tempfile.TemporaryDirectory() as where:
         figures, bars = measure(options.gguf, options.pairs, Path(where))
-    results.write("bench-serve", figures, bars, folder=None if options.trial else results.RESULTS)
+    outcome = results.write("bench-serve", figures, bars, folder=None if options.trial else results.RESULTS)
+    return 0 if all(item["holds"] for item in outcome["bars"]) else 1
 
 
 def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures and bars."""
     cores = sorted(os.sched_getaffinity(0))
-    pinned = _pin(cores)
-    with running(gguf, work, cores) as (upstream, port):
-        address, key = upstream.engine.door
-        direct = Asker(address, {"Authorization": f"Bearer {key}"}, "engine", {"cache_prompt": False})
-        through = Asker(f"http://127.0.0.1:{port}", {}, "proof", {})
-        begin, wall = time.process_time(), time.perf_counter()
+    with running(gguf, work) as served:
+        _pin(cores[1:] or cores)
+        direct = Asker(
+            served["address"], {"Authorization": f"Bearer {served['key']}"}, "engine", {"cache_prompt": False}
+        )
+        through = Asker(f"http://127.0.0.1:{served['port']}", {}, "proof", {})
+        begin, wall = _cpu_seconds(served["pid"]), time.perf_counter()
         alone = results.alternate(partial(through.timed, 1), partial(direct.timed, 1), pairs)
         several = results.alternate(partial(through.timed, SLOTS), partial(direct.timed, SLOTS), pairs)
-        load = (time.process_time() - begin) / (time.perf_counter() - wall)
+        load = (_cpu_seconds(served["pid"]) - begin) / (time.perf_counter() - wall)
         firsts = [_both(through.first, direct.first, turn % 2 == 0) for turn in range(FIRSTS)]
     differences = [1000 * (behind - before) for behind, before in firsts]
     low, high = results.median_interval(differences)
     added = statistics.median(differences)
     figures = {
-        "engine pinned to one core": pinned,
+        "engine pinned to one core": served["pinned"],
         "tokens an answer": TOKENS,
         "one at a time": alone,
         f"{SLOTS} at a time": several,
@@ -140,25 +148,44 @@ def _has_text(line: str) -> bool:
 
 
 @contextmanager
-def running(gguf: Path, work: Path, cores: list[int]) -> Iterator[tuple[OwnEngine, int]]:
-    """The gateway in a thread of this process, its engine pinned to the first core and all else to the others."""
+def running(gguf: Path, work: Path) -> Iterator[dict[str, Any]]:
+    """The gateway in a process of its own, as in life; gives its port, its process and the engine's address and key."""
+    command = [sys.executable, __file__, "--gguf", str(gguf), "--host", str(work)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline()) | {"pid": process.pid}
+        finally:
+            process.terminate()
+
+
+def host(gguf: Path, work: Path) -> None:
+    """Serves until it is told to stop, the engine pinned to the first core and all else to the others."""
+    cores = sorted(os.sched_getaffinity(0))
     settings = Settings(data=work / "data", slots=SLOTS, context=512, max_tokens=256, requests_per_minute=0)
     upstream = OwnEngine(Engine(gguf, slots=SLOTS, context=512, threads=1))
     server = uvicorn.Server(
         uvicorn.Config(create_app(Offer("proof"), settings, upstream), port=0, log_level="error", access_log=False)
     )
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def tell() -> None:
+        while not server.started:
+            time.sleep(0.05)
+        pinned = _pin(cores[1:] or cores)
+        address, key = upstream.engine.door
+        port = server.servers[0].sockets[0].getsockname()[1]
+        print(json.dumps({"pinned": pinned, "address": address, "key": key, "port": port}), flush=True)
+
     # The child inherits the affinity with which it is started.
     _pin(cores[:1])
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    _pin(cores[1:] or cores)
-    try:
-        yield upstream, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    threading.Thread(target=tell, daemon=True).start()
+    server.run()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of this process and another, their children not counted."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pin(cores: list[int]) -> bool:
@@ -178,4 +205,4 @@ def start_model() -> Path | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
