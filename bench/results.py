@@ -55,16 +55,7 @@ def alternate(
         pairs: at least 1; 30 or more for a bar.
         warmup: untimed pairs beforehand.
     """
-    seconds_a: list[float] = []
-    seconds_b: list[float] = []
-    for pair in range(-warmup, pairs):
-        turns = [(a, seconds_a), (b, seconds_b)]
-        for run, seconds in turns if pair % 2 == 0 else reversed(turns):
-            start = clock()
-            own = run()
-            spent = clock() - start if own is None else own
-            if pair >= 0:
-                seconds.append(spent)
+    seconds_a, seconds_b = in_turn(a, b, pairs, warmup, clock)
     ratios = [of_b / of_a for of_a, of_b in zip(seconds_a, seconds_b, strict=True)]
     low, high = median_interval(ratios)
     return Ratios(
@@ -75,6 +66,27 @@ def alternate(
         a_seconds=statistics.median(seconds_a),
         b_seconds=statistics.median(seconds_b),
     )
+
+
+def in_turn(
+    a: Callable[[], float | None],
+    b: Callable[[], float | None],
+    pairs: int,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[list[float], list[float]]:
+    """The seconds of each, pair by pair; see ``alternate``."""
+    seconds_a: list[float] = []
+    seconds_b: list[float] = []
+    for pair in range(-warmup, pairs):
+        turns = [(a, seconds_a), (b, seconds_b)]
+        for run, seconds in turns if pair % 2 == 0 else reversed(turns):
+            start = clock()
+            own = run()
+            spent = clock() - start if own is None else own
+            if pair >= 0:
+                seconds.append(spent)
+    return seconds_a, seconds_b
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

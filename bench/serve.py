@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ import httpx
 import uvicorn
 
 import results
-from cornue.models.engine import Engine
+from cornue.models.engine import Engine, cpu_seconds_of
 from cornue.serve.app import create_app
 from cornue.serve.settings import Offer, Settings
 from cornue.serve.upstream import OwnEngine
@@ -70,12 +70,13 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
             served["address"], {"Authorization": f"Bearer {served['key']}"}, "engine", {"cache_prompt": False}
         )
         through = Asker(f"http://127.0.0.1:{served['port']}", {}, "proof", {})
-        begin, wall = _cpu_seconds(served["pid"]), time.perf_counter()
+        begin, wall = time.process_time() + cpu_seconds_of(served["pid"]), time.perf_counter()
         alone = results.alternate(partial(through.timed, 1), partial(direct.timed, 1), pairs)
         several = results.alternate(partial(through.timed, SLOTS), partial(direct.timed, SLOTS), pairs)
-        load = (_cpu_seconds(served["pid"]) - begin) / (time.perf_counter() - wall)
-        firsts = [_both(through.first, direct.first, turn % 2 == 0) for turn in range(FIRSTS)]
-    differences = [1000 * (behind - before) for behind, before in firsts]
+        spent = time.process_time() + cpu_seconds_of(served["pid"]) - begin
+        load = spent / (time.perf_counter() - wall)
+        firsts = results.in_turn(through.first, direct.first, FIRSTS)
+    differences = [1000 * (behind - before) for behind, before in zip(*firsts, strict=True)]
     low, high = results.median_interval(differences)
     added = statistics.median(differences)
     figures = {
@@ -85,7 +86,7 @@ def measure(gguf: Path, pairs: int, work: Path) -> tuple[dict[str, Any], list[di
         f"{SLOTS} at a time": several,
         "tokens/s through the gateway, one at a time": TOKENS / alone.a_seconds,
         "tokens/s directly, one at a time": TOKENS / alone.b_seconds,
-        "ms to the first token, directly": statistics.median(before for _, before in firsts) * 1000,
+        "ms to the first token, directly": statistics.median(firsts[1]) * 1000,
         "ms added to the first token": added,
         "ms added to the first token, low": low,
         "ms added to the first token, high": high,
@@ -134,14 +135,6 @@ class Asker:
         return first
 
 
-def _both(one: Callable[[], float], other: Callable[[], float], first: bool) -> tuple[float, float]:
-    """What both give; who goes first may change."""
-    if first:
-        return one(), other()
-    found = other()
-    return one(), found
-
-
 def _has_text(line: str) -> bool:
     choice = (json.loads(line[6:]).get("choices") or [{}])[0]
     return bool(choice.get("delta", {}).get("content") or choice.get("text"))
@@ -180,12 +173,6 @@ def host(gguf: Path, work: Path) -> None:
     _pin(cores[:1])
     threading.Thread(target=tell, daemon=True).start()
     server.run()
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Of this process and another, their children not counted."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pin(cores: list[int]) -> bool:

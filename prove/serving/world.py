@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from cornue.models.engine import cpu_seconds_of
 from cornue.records.digests import digest_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,8 +88,7 @@ class Service:
     def cpu_seconds(self) -> float:
         """Processor time of the gateway alone."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds_of(self.process.pid)
 
     def close(self) -> None:
         """Ends it for good."""

@@ -190,7 +190,7 @@ class Engine:
                 # Popen.kill() would bury a dead child; only one not yet buried still shows what it consumed.
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-                self._cpu_of_the_dead += _cpu_seconds_of(child.pid)
+                self._cpu_of_the_dead += cpu_seconds_of(child.pid)
                 child.wait()
                 for stream in (child.stdin, child.stdout):
                     if stream is not None:
@@ -212,7 +212,7 @@ class Engine:
     def cpu_seconds(self) -> float:
         """Core-seconds consumed so far by the child and those before it (Linux: read from /proc)."""
         with self._lock:
-            return self._cpu_of_the_dead + (0.0 if self._child is None else _cpu_seconds_of(self._child.pid))
+            return self._cpu_of_the_dead + (0.0 if self._child is None else cpu_seconds_of(self._child.pid))
 
     @property
     def door(self) -> tuple[str, str]:
@@ -438,7 +438,7 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _cpu_seconds_of(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     """User and system time of a process, field 14 and 15 of proc(5)'s stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

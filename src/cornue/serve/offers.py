@@ -1,7 +1,8 @@
 """What a pack or a GGUF file offers, once its seal has been checked.
 
-The seal is checked before the engine sees a byte; what does not hold is refused by name, or served under a banner where
-the administrator insists. It loads little, so that it can check while the service loads the rest.
+The seal is checked before the engine sees a byte (``seen`` says which files need not be read again for that); what does
+not hold is refused by name, or served under a banner where the administrator insists. It loads little, so that it can
+check while the service loads the rest.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _from_pack(folder: Path, unverified: bool, ring: KeyRing, signatures: int, d
             words(en=f"The seal of {folder} is {finding.value}: {fault}.", fr=f"Sceau de {folder} : {fault}."),
             words(en="Fetch the pack again, or ask its maker.", fr="Récupérez le paquet à nouveau, ou demandez."),
         )
-    # The manifest has just been compared with every byte.
+    # Every file has just been compared with the manifest.
     pack = open_pack(folder, check=False)
     facts = pack.facts
     offer = Offer(

@@ -5,6 +5,7 @@ What is offered was checked before (``offers``). It holds no rule about requests
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -68,24 +69,30 @@ def serve(
             ws="none",
         )
     )
-    altered: list[Path] = []
-
-    def read_again() -> None:
-        if seen and (file := seen.read_again()):
-            altered.append(file)
-            server.should_exit = True
-
-    threading.Thread(target=read_again, daemon=True).start()
-    server.run()
-    if altered:
+    if altered := _run(server, seen):
         raise CheckFailed(
-            words(
-                en=f"{altered[0]} is no longer what was checked.", fr=f"{altered[0]} n'est plus ce qui a été vérifié."
-            ),
+            words(en=f"{altered} is no longer what was checked.", fr=f"{altered} n'est plus ce qui a été vérifié."),
             words(en="Fetch the pack again, or ask its maker.", fr="Récupérez le paquet à nouveau, ou demandez."),
         )
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
+
+
+def _run(server: uvicorn.Server, seen: Seen | None) -> Path | None:
+    """Runs a server to its end; returns the file that differs, if it ended for that."""
+    altered: list[Path] = []
+
+    def read_again(before: Seen) -> None:
+        if file := before.read_again():
+            altered.append(file)
+            server.should_exit = True
+
+    if seen and seen.trusted:
+        threading.Thread(target=read_again, args=(seen,), daemon=True).start()
+    # uvicorn raises it once more when all is closed.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return altered[0] if altered else None
 
 
 def own_engine(file: Path, settings: Settings, threads: int | None = None) -> Upstream:

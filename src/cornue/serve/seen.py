@@ -52,6 +52,8 @@ class Seen:
 
     def keep(self) -> None:
         """Writes down what was seen this time, once all of it is found to be right."""
+        if self._now == self._before:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path, self._now)
 
