@@ -34,8 +34,8 @@ from cornue.models.sample import generate
 
 MODELS = ("SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 MODELS_FOLDER = results.ROOT / ".cache" / "models"
-FORMS = (("sampled", 12), ("sampled", 32), ("sampled", 48), ("sampled", 64), ("top", 12))
-CHOSEN = ("sampled", 48)
+FORMS = (("sampled", 12), ("sampled", 32), ("sampled", 48), ("sampled", 80), ("top", 12))
+CHOSEN = ("sampled", 80)
 BYTES = 40.0
 SPEED = 0.90
 LARGE = 100_000

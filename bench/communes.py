@@ -138,8 +138,8 @@ def report(
         "unseen_paired": pair,
         "agreement": [{"file": file, **row} for file, row in examined["agreement"].items()],
     }
-    results.write(f"bench-{name}", figures, bars if name == DEMO else [])
-    return 0
+    outcome = results.write(f"bench-{name}", figures, bars if name == DEMO else [])
+    return 0 if all(one["holds"] for one in outcome["bars"]) else 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ has a deadline, since machines are slow at times.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -22,3 +23,14 @@ if SHARED_BY:
 @pytest.fixture(autouse=True)
 def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORNUE_LANG", "en")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Products on one thread, for tests that compare roundings; the next test finds what was there before."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

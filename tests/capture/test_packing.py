@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cornue.capture import bits
 from cornue.capture.packing import (
+    Form,
     Rows,
     Shape,
     Shards,
@@ -52,8 +54,9 @@ def equal(one: Rows, other: Rows) -> bool:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.sampled_from([SAMPLED, TOP]))
-def test_rows_come_out_as_they_went_in(seed: int, length: int, shape: Shape) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.sampled_from(["sampled", "top"]), st.integers(64, 2**20))
+def test_rows_come_out_as_they_went_in(seed: int, length: int, form: Form, vocabulary: int) -> None:
+    shape = Shape(form=form, width=64, vocabulary=vocabulary)
     rows, tokens = some_rows(seed, length, shape)
     assert equal(decode(encode(rows, tokens, shape), tokens, shape), rows)
 
@@ -83,13 +86,24 @@ def test_a_row_that_is_only_the_written_token_takes_two_bits() -> None:
     assert len(encode(rows, tokens, SAMPLED)) == length * 2 // 8
 
 
-def test_a_set_of_twelve_ids_takes_at_most_26_bytes_with_its_counts() -> None:
-    random = np.random.default_rng(0)
+def bytes_of_sets(sets: Sequence[np.ndarray]) -> float:
+    """Bytes that a set of twelve ids, each drawn once, takes beside its written token."""
     shape = Shape(form="sampled", width=12, vocabulary=VOCABULARY)
-    length = 200
-    ids = np.concatenate([np.sort(random.choice(VOCABULARY, 12, replace=False)) for _ in range(length)])
-    rows = Rows(np.arange(0, 12 * length + 1, 12), ids, np.ones(12 * length, np.int64), np.zeros(0, np.int64))
-    assert len(encode(rows, np.full(length, VOCABULARY), shape)) / length <= 26
+    ids = np.concatenate([np.sort(one) for one in sets])
+    rows = Rows(np.arange(0, 12 * len(sets) + 1, 12), ids, np.ones(len(ids), np.int64), np.zeros(0, np.int64))
+    return len(encode(rows, np.full(len(sets), VOCABULARY), shape)) / len(sets)
+
+
+def test_a_set_of_twelve_ids_takes_at_most_28_bytes_wherever_they_lie() -> None:
+    random = np.random.default_rng(0)
+    assert bytes_of_sets([random.choice(VOCABULARY, 12, replace=False) for _ in range(200)]) <= 28
+
+
+def test_common_ids_take_fewer_bytes() -> None:
+    random = np.random.default_rng(0)
+    chance = 1 / (np.arange(VOCABULARY) + 300.0)
+    sets = [random.choice(VOCABULARY, 12, replace=False, p=chance / chance.sum()) for _ in range(200)]
+    assert bytes_of_sets(sets) <= 23
 
 
 @pytest.mark.parametrize("shape", [SAMPLED, TOP])
@@ -141,6 +155,14 @@ def test_rows_are_refused_to_other_token_ids(tmp_path: Path) -> None:
     opened, samples = shards(tmp_path)
     with pytest.raises(BadInput, match="token ids"):
         opened.rows(0, samples[1][1])
+
+
+def test_a_shard_that_was_coded_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("cornue.capture.packing.CODING", "1")
+        shards(tmp_path / "before")
+    with pytest.raises(BadInput, match="another version"):
+        Shards([tmp_path / "before" / "rows-0.safetensors"])
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:

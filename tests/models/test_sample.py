@@ -11,9 +11,10 @@ from cornue.models.head import Head
 from cornue.models.packed import hidden_states, pack
 from cornue.models.sample import Written, draw, generate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def model(seed: int = 0) -> Any:
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=64,

@@ -19,8 +19,8 @@ from cornue.train.weights import Weights
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+def _on_one_thread(one_thread: None) -> None:
+    pass
 
 
 def tiny_model(seed: int = 0, tied: bool = True) -> LlamaForCausalLM:

@@ -1,4 +1,4 @@
-"""Bit streams in numpy: fixed widths, unary, Elias gamma and Elias-Fano codes, each over a whole array at once.
+"""Bit streams in numpy: fixed widths, unary, Elias gamma and a kind of Elias-Fano, each over a whole array at once.
 
 The building blocks of the packed form of distributions (``packing``). Writers give arrays of bits (uint8, 0 or 1, the
 highest bit of a number first); a ``BitReader`` takes them back in the same order. What the numbers mean is not known.
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+# Numbers are looked at with this much added, so that the cells of the smallest are not finer than the numbers.
+EASE_LOG2 = 8
+EASE = 1 << EASE_LOG2
 
 
 def fixed(values: Ints, widths: Ints) -> Bits:
@@ -38,10 +41,17 @@ def gamma(values: Ints) -> Bits:
 
 
 def ascending(values: Ints, splits: Ints, universe: int) -> Bits:
-    """Rows of ascending numbers below ``universe``, Elias-Fano coded: about 2 + log2(universe / size) bits a number."""
-    widths = _low_widths(splits, universe)
-    high = values >> widths
-    return np.concatenate([unary(_row_steps(high, splits)), fixed(values & ((1 << widths) - 1), widths)])
+    """Rows of ascending numbers below ``universe``: which cell each is in, in unary steps, and where in the cell.
+
+    As in Elias-Fano coding, but cells double in size with every octave, as in a floating-point number: tokenizers give
+    their commonest tokens the smallest ids. Ids drawn from a teacher take a seventh fewer bytes than in equal cells.
+    """
+    fine = _fineness(splits, universe)
+    shifted = values + EASE
+    octaves = _floor_log2(shifted)
+    widths = octaves - fine
+    cells = ((octaves - EASE_LOG2 - 1) << fine) + (shifted >> widths)
+    return np.concatenate([unary(_row_steps(cells, splits)), fixed(shifted & ((1 << widths) - 1), widths)])
 
 
 class BitReader:
@@ -90,11 +100,16 @@ class BitReader:
 
     def ascending(self, splits: Ints, universe: int) -> Ints:
         """Rows of numbers written by ``ascending`` with these splits."""
-        widths = _low_widths(splits, universe)
-        sums = np.cumsum(self.unary(len(widths)))
+        fine = _fineness(splits, universe)
+        sums = np.cumsum(self.unary(len(fine)))
         before = np.concatenate([[0], sums])[splits[:-1]]
-        high = sums - np.repeat(before, np.diff(splits))
-        return np.asarray(self.fixed(widths) + (high << widths), dtype=np.int64)
+        cells = sums - np.repeat(before, np.diff(splits))
+        octaves = (cells >> fine) + EASE_LOG2
+        if np.any(octaves > _octave(universe)):
+            raise ValueError("the packed rows are damaged")
+        widths = octaves - fine
+        lead = (cells & ((1 << fine) - 1)) + (1 << fine)
+        return np.asarray(self.fixed(widths) + (lead << widths) - EASE, dtype=np.int64)
 
 
 def _floor_log2(values: Ints) -> Ints:
@@ -102,10 +117,16 @@ def _floor_log2(values: Ints) -> Ints:
     return np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
 
 
-def _low_widths(splits: Ints, universe: int) -> Ints:
-    """Bits of each number that are written as they are."""
+def _octave(universe: int) -> int:
+    """The octave of the largest numbers, with the ease added."""
+    return (universe + EASE - 1).bit_length() - 1
+
+
+def _fineness(splits: Ints, universe: int) -> Ints:
+    """Of each number: each octave has two to this many cells, so that a row has one or two cells for each number."""
     sizes = np.diff(splits)
-    return np.repeat(_floor_log2(np.maximum(universe // np.maximum(sizes, 1), 1)), sizes)
+    octaves = _octave(universe) - EASE_LOG2 + 1
+    return np.repeat(np.minimum(_floor_log2(np.maximum(2 * sizes // octaves, 1)), EASE_LOG2), sizes)
 
 
 def _row_steps(values: Ints, splits: Ints) -> Ints:

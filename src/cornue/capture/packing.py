@@ -29,6 +29,8 @@ from cornue.seal.write import write_bytes
 Form = Literal["sampled", "top"]
 NATS = 256
 LOG_BITS = 12
+# How rows are coded; shards that were coded otherwise are refused, since their bytes would give other rows.
+CODING = "2"
 DIGEST_BYTES = 16
 Ints = NDArray[np.int64]
 
@@ -175,7 +177,7 @@ def write_shard(path: Path, packed: Sequence[tuple[bytes, bytes]], shape: Shape)
         "offsets": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
         "tokens": np.frombuffer(b"".join(digest for _, digest in packed), dtype=np.uint8).reshape(-1, DIGEST_BYTES),
     }
-    write_bytes(path, save(tensors, metadata={"shape": shape.model_dump_json()}))
+    write_bytes(path, save(tensors, metadata={"shape": shape.model_dump_json(), "coding": CODING}))
 
 
 class Shards:
@@ -238,7 +240,10 @@ class _Shard:
         self.path = path
         try:
             file: Any = safe_open(path, framework="np")
-            self.shape = Shape.model_validate_json(file.metadata()["shape"])
+            about = file.metadata()
+            self.shape = Shape.model_validate_json(about["shape"])
+            if about.get("coding") != CODING:
+                raise ValueError("another version of Cornue packed them")
             self.offsets: Ints = file.get_tensor("offsets")
             self.digests: NDArray[np.uint8] = file.get_tensor("tokens")
             self._slice = file.get_slice("rows")
