@@ -9,8 +9,8 @@ PROVING := $(VENV)/.proving
 export HF_HUB_OFFLINE := 1
 
 # A proof or a benchmark is a script of its name; the lists give the order in which all of them run.
-PROOFS := $(foreach part,resume-methods resume serve capture again doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
-BENCHES := $(foreach part,loss rollout train-vs-trl communes worth capture capture-students serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
+PROOFS := $(foreach part,resume-methods resume learning serve capture again doctor signing,$(if $(wildcard prove/$(subst -,_,$(part)).py),prove-$(part)))
+BENCHES := $(foreach part,loss arithmetic rollout train-vs-trl communes worth examples capture capture-students serve,$(if $(wildcard bench/$(subst -,_,$(part)).py),bench-$(part)))
 
 # The pack that a bundle carries: the newest, unless one is named.
 PACK ?= $(firstword $(shell ls -td runs/*/6-pack 2>/dev/null))

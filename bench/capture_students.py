@@ -19,6 +19,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,17 @@ def main() -> int:
 
 def kinds(path: Path, lessons: Lessons, vocabulary: int) -> list[Kind]:
     """Both kinds of student."""
-    base = load_model(path)
-    prune(base, [lessons.ids[0][:LOOKED_AT]], LAYERS)
+
+    @cache
+    def cut() -> Any:
+        model = load_model(path)
+        prune(model, [lessons.ids[0][:LOOKED_AT]], LAYERS)
+        return model
+
     sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = LlamaConfig(vocab_size=vocabulary, num_key_value_heads=4, **sizes)
     return [
-        Kind("cut from the teacher", 3e-4, 1, lambda: copy.deepcopy(base)),
+        Kind("cut from the teacher", 3e-4, 1, lambda: copy.deepcopy(cut())),
         Kind("random weights", 2e-3, 4, lambda: LlamaForCausalLM(config)),
     ]
 

@@ -52,6 +52,8 @@ def main() -> int:
     schema = register.schema if register else ""
     instructions = read_instructions(job.file(job.recipe.teacher.instructions), schema)
     teacher_file = results.ROOT / ".cache" / "models" / TEACHER
+    if not teacher_file.exists():
+        parser.error(f"there is no {teacher_file.relative_to(results.ROOT)}; scripts/assemble_teacher.py fetches it")
     found: dict[str, list[bool]] = {"student": [], "teacher": []}
     spent = {"student": 0.0, "teacher": 0.0}
     tokens = {"student": 0, "teacher": 0}

@@ -10,30 +10,21 @@ Run it with ``make bench-worth`` after ``make demo``, or both with ``make demo-f
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import tomli_w
 
 import results
 from cornue import pipeline
-from cornue.evaluate.answers import answer_all
-from cornue.evaluate.score import judge_all
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
-from cornue.models.engine import Request
-from cornue.models.export import export_gguf
-from cornue.models.student import Student
-from cornue.records.progress import Progress
 from cornue.records.samples import Prompt, Verdict
 from cornue.screen import Screen
 from cornue.seal.tables import read_records
-from cornue.verify.run import make_verifier
+from otherwise import Changes, asked, changed
 
 WORK = results.ROOT / ".cache" / "worth"
 OWN = "the teacher's answers"
@@ -41,11 +32,6 @@ TRUTH, SCRATCH = "the truth alone", "random weights"
 FEWER = (50, 200, 800)
 # Few examples are seen several times, or nothing would be learnt from them at all.
 PASSES = {50: 4, 200: 3, 800: 1}
-PATHS = (
-    *(("sources", "prompts"), ("sources", "table"), ("teacher", "model"), ("teacher", "instructions")),
-    *(("student", "model"), ("capture", "use")),
-)
-Changes = dict[tuple[str, str], Any]
 
 
 def main() -> int:
@@ -57,8 +43,8 @@ def main() -> int:
     options = parser.parse_args()
     job = Job.read(options.recipe)
     run = options.run or results.ROOT / "runs" / job.name
-    asked = read_records(run / "5-evaluate" / "prompts.parquet", Prompt)
-    prompts = [prompt for prompt in asked if prompt.stratum == "unseen"]
+    examined = read_records(run / "5-evaluate" / "prompts.parquet", Prompt)
+    prompts = [prompt for prompt in examined if prompt.stratum == "unseen"]
     found = {OWN: own_verdicts(run, prompts)}
     learnt = {OWN: lessons(run)}
     ways: dict[str, Changes] = {
@@ -71,27 +57,12 @@ def main() -> int:
             if way in options.without:
                 continue
             screen.say(f"{way} …")
-            recipe = changed(options.recipe, f"worth-{number}", changes)
+            recipe = changed(options.recipe, WORK / f"worth-{number}.toml", changes)
             made = pipeline.run(recipe, until="train", runs=WORK / "runs", progress=screen)
-            found[way] = asked_now(job, made, prompts, screen)
+            verdicts = asked(job, made / "4-train" / "student", prompts, WORK / f"{made.name}-asked", screen)
+            found[way] = [verdict.value == "correct" for verdict in verdicts]
             learnt[way] = lessons(made)
-    report(found, learnt, [way for way in ways if way not in found])
-    return 0
-
-
-def changed(recipe: Path, name: str, changes: Changes) -> Path:
-    """The recipe with another name and some keys changed, in a file of its own; ``train`` is its first stage."""
-    content = tomllib.loads(recipe.read_text(encoding="utf-8"))
-    content["recipe"]["name"] = name
-    path = WORK / f"{name}.toml"
-    for section, key in PATHS:
-        if value := content[section].get(key):
-            content[section][key] = os.path.relpath(recipe.parent / value, path.parent)
-    for (section, key), value in changes.items():
-        (content["train"][0] if section == "train" else content[section])[key] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps(content), encoding="utf-8")
-    return path
+    return report(found, learnt, [way for way in ways if way not in found])
 
 
 def lessons(run: Path) -> tuple[int, int]:
@@ -108,29 +79,7 @@ def own_verdicts(run: Path, prompts: Sequence[Prompt]) -> list[bool]:
     return [verdicts[prompt.id].value == "correct" for prompt in prompts]
 
 
-def asked_now(job: Job, run: Path, prompts: Sequence[Prompt], progress: Progress) -> list[bool]:
-    """Whether the student of a run answers rightly, each prompt once, exported as the recipe serves it."""
-    student = Student.read(run / "4-train" / "student")
-    kind = job.recipe.pack.serve
-    exported = WORK / f"{run.name}-{kind}.gguf"
-    if not exported.exists():
-        export_gguf(student.model, student.tokenizer, exported, kind=kind, name=run.name, facts={})
-    how = Request("", job.recipe.evaluate.max_tokens)
-    answered = answer_all(
-        exported,
-        prompts,
-        lambda prompt: student.prompt_text(prompt.messages),
-        WORK / f"{run.name}-asked",
-        how,
-        progress,
-        run.name,
-    )
-    verifier = make_verifier(job.recipe.verify, job.base, job.register)
-    verdicts = judge_all(verifier, prompts, answered.samples)
-    return [verdicts[prompt.id].value == "correct" for prompt in prompts]
-
-
-def report(found: dict[str, list[bool]], learnt: dict[str, tuple[int, int]], not_run: Sequence[str]) -> None:
+def report(found: dict[str, list[bool]], learnt: dict[str, tuple[int, int]], not_run: Sequence[str]) -> int:
     """The table, a sentence, and the bar that pretrained weights are worth having; what was not run is named."""
     rows = [
         {"way": way, "examples": learnt[way][0], "steps": learnt[way][1], **share(sum(right), len(right))}
@@ -148,7 +97,9 @@ def report(found: dict[str, list[bool]], learnt: dict[str, tuple[int, int]], not
         for way, row in against.items()
         if way == SCRATCH
     ]
-    results.write("bench-worth", figures, bars, [{"name": way, "reason": "left out (--without)"} for way in not_run])
+    left_out = [{"name": way, "reason": "left out (--without)"} for way in not_run]
+    outcome = results.write("bench-worth", figures, bars, left_out)
+    return 0 if all(one["holds"] for one in outcome["bars"]) else 1
 
 
 def sentence(truth: dict[str, Any]) -> str:
