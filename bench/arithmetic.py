@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def peak(dtype: DType) -> float:
     return fastest
 
 
+@cache
 def job_texts() -> Sequence[Example]:
     """What the main job's teacher answered to training questions."""
     capture = open_capture(results.ROOT / "recipes" / "communes" / "capture")

@@ -19,11 +19,10 @@ import results
 from cornue import pipeline
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
-from cornue.models.student import Student
+from cornue.models.student import prepare, texts_by_form
 from cornue.records.samples import Example
 from cornue.screen import Screen
 from cornue.seal.tables import read_records
-from cornue.seal.write import new_folder
 from otherwise import Changes, asked, changed, starts_at, taught_by
 
 NAME = "bench-examples"
@@ -78,18 +77,10 @@ def main() -> int:
 
 def start_of(job: Job, run: Path) -> Path:
     """The start of a run with the vocabulary that the run gave it, before it learnt anything."""
-    start = WORK / f"{run.name}-start"
-    if not start.exists():
-        student, section = Student.read(job.student_start), job.recipe.student
-        student.use_template(section.template)
-        groups: dict[str, list[str]] = {}
-        for example in read_records(run / "3-curate" / "train.parquet", Example):
-            texts = [message.content for message in example.messages]
-            groups.setdefault(example.form, []).extend([*texts, example.completion])
-        student.fit(section, groups, job.register.texts() if job.register else [])
-        with new_folder(start) as new:
-            student.save(new)
-    return start
+    kept, examples = WORK / f"{run.name}-start", read_records(run / "3-curate" / "train.parquet", Example)
+    names = job.register.texts() if job.register else []
+    prepare(kept, job.student_start, job.recipe.student, texts_by_form(examples), names)
+    return kept
 
 
 def teacher_share(run: Path) -> float:

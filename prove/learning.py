@@ -14,7 +14,6 @@ questions and writes no result: settings are chosen by it, and never by the proo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,12 +23,12 @@ import results
 from cornue import pipeline
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
-from cornue.models.student import Student
+from cornue.models.student import prepare, texts_by_form
 from cornue.records import recipe as recipes
 from cornue.records.samples import Example, Verdict
 from cornue.screen import Screen
+from cornue.seal.manifest import read_manifest
 from cornue.seal.tables import read_records
-from cornue.seal.write import new_folder
 from otherwise import Changes, asked, changed, starts_at, taught_by
 
 NAME = "prove-learning"
@@ -37,8 +36,8 @@ WORK = results.ROOT / ".cache" / "learning"
 MINUTES = 60
 # Answers that the student of grpo has seen before, and passes over them.
 COLD: Changes = {("curate", "examples"): 200, ("train", "epochs"): 3}
-# Layers of thirty that the copy keeps, and texts on which it is measured which.
-LAYERS, TEXTS = 24, 24
+# Layers of thirty that the copy keeps.
+LAYERS = 24
 GRPO = {
     "method": "grpo",
     "group": 8,
@@ -103,14 +102,8 @@ def raised(recipe: Path, screen: Screen) -> tuple[Path, Path, Path]:
 def taught(recipe: Path, run: Path, screen: Screen) -> tuple[Path, Path, Path]:
     """A copy of a run's student that lacks layers, before and after the student has taught it, and the run of that."""
     teacher, copy = run / "4-train" / "student", WORK / f"{run.name}-{LAYERS}-layers"
-    if not copy.exists():
-        examples = read_records(run / "3-curate" / "train.parquet", Example)
-        texts = [f"{example.messages[-1].content}\n{example.completion}" for example in examples]
-        student = Student.read(teacher)
-        section = recipes.Student(model=str(teacher), trim=False, layers=LAYERS)
-        student.fit(section, {"": texts[:: len(texts) // TEXTS]}, ())
-        with new_folder(copy) as new:
-            student.save(new)
+    section = recipes.Student(model=str(teacher), template="own", trim=False, layers=LAYERS)
+    prepare(copy, teacher, section, texts_by_form(read_records(run / "3-curate" / "train.parquet", Example)), ())
     changes = {**starts_at(copy), **taught_by(teacher), ("train", ""): [ON_POLICY]}
     recipe = changed(recipe, WORK / "on-policy.toml", changes)
     learnt = pipeline.run(recipe, until="train", runs=WORK / "runs", progress=screen)
@@ -145,15 +138,9 @@ def is_tidy(verdict: Verdict) -> bool:
 
 
 def spent(run: Path) -> dict[str, Any]:
-    """What learning took, from its curve, so that a run that went on says the same."""
-    lines = [
-        json.loads(line) for path in run.glob("4-train/stages/*/curve.jsonl") for line in path.read_text().splitlines()
-    ]
-    return {
-        "steps": len(lines),
-        "minutes": sum(line["seconds"] for line in lines) / 60,
-        "tokens": sum(line["tokens"] for line in lines),
-    }
+    """What learning took, by its curve, so that a run that went on says the same."""
+    (stage,) = read_manifest(run / "4-train").facts["stages"]
+    return {"steps": stage["steps"], "minutes": stage["seconds"] / 60, "tokens": stage["tokens"]}
 
 
 def bars_of(row: dict[str, Any]) -> list[dict[str, Any]]:

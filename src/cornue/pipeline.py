@@ -124,7 +124,7 @@ class _Journey:
         return found
 
     def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
-        wanted = {prompt.id for prompt in self._prompts()}
+        wanted = {prompt.id for prompt in self.job.prompts}
         asked = wanted & {prompt.id for prompt in found.prompts()}
         if not asked:
             raise BadInput(
@@ -144,7 +144,7 @@ class _Journey:
         found = capture_for(
             self.recipe,
             job.base,
-            self._prompts(),
+            self.job.prompts,
             inner,
             schema=job.schema,
             former=job.former,
@@ -200,12 +200,14 @@ class _Journey:
         self._do("train", inputs, self._learn, resumes=True)
 
     def _learn(self, place: Path) -> dict[str, Any]:
-        from cornue.models.student import prepare
+        from cornue.models.student import prepare, texts_by_form
         from cornue.train.loop import Settings
         from cornue.train.run import as_record, materials_for, run_stages
 
         examples, start = self._examples("train"), place / "start"
-        student, fitted = prepare(start, self.job.student_start, self.recipe.student, _by_form(examples), self._names())
+        student, fitted = prepare(
+            start, self.job.student_start, self.recipe.student, texts_by_form(examples), self._names()
+        )
         self.sitting.say(_saving(fitted))
         machine, job = self._machine(), self.job
         capture = open_capture(self.folder.place("capture"))
@@ -276,7 +278,7 @@ class _Journey:
     @cached_property
     def _captured_prompts(self) -> dict[str, Prompt]:
         """The recipe's prompts, by id, in the order of the capture."""
-        wanted = {prompt.id for prompt in self._prompts()}
+        wanted = {prompt.id for prompt in self.job.prompts}
         found = open_capture(self.folder.place("capture")).prompts()
         return {prompt.id: prompt for prompt in found if prompt.id in wanted}
 
@@ -284,9 +286,6 @@ class _Journey:
     def _samples(self) -> list[Sample]:
         found = open_capture(self.folder.place("capture")).samples()
         return [sample for sample in found if sample.prompt_id in self._captured_prompts]
-
-    def _prompts(self) -> list[Prompt]:
-        return self.job.prompts
 
     def _examples(self, split: str) -> list[Example]:
         return list(read_records(self.folder.place("curate") / f"{split}.parquet", Example))
@@ -353,15 +352,6 @@ class _Journey:
 def _dump(section: Any) -> dict[str, Any]:
     dumped: dict[str, Any] = section.model_dump(mode="json")
     return dumped
-
-
-def _by_form(examples: list[Example]) -> dict[str, list[str]]:
-    """The texts of the examples by question form."""
-    groups: dict[str, list[str]] = {}
-    for example in examples:
-        texts = [message.content for message in example.messages]
-        groups.setdefault(example.form, []).extend([*texts, example.completion])
-    return groups
 
 
 def _copy_files(source: Path, target: Path) -> None:

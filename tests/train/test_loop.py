@@ -141,3 +141,17 @@ def test_an_untied_head_learns_in_every_number_type(dtype: torch.dtype) -> None:
     weights.add_gradient(head, torch.ones_like(head))
     weights.step(0.01, clip=1.0)
     torch.testing.assert_close(weights.values()["lm_head.weight"], before - 0.01)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_gradient_of_a_frequent_word_is_summed_in_fp32(tied: bool) -> None:
+    model = tiny_model(tied=tied)
+    weights = Weights(model, sft(), torch.bfloat16)
+    if tied:
+        weights.add_gradient(model.get_output_embeddings().weight, torch.zeros(64, 32))
+    # In bf16 a sum of ones stays at 256.
+    model.get_input_embeddings()(torch.full((300,), 5)).sum().backward()
+    master = weights.masters["model.embed_tokens.weight"]
+    assert master.grad is not None and not master.grad.is_sparse
+    assert torch.equal(master.grad[5], torch.full((32,), 300.0))
+    assert not master.grad[torch.arange(64) != 5].any()

@@ -339,3 +339,30 @@ def test_a_text_without_distributions_is_learnt_as_it_stands_and_counted(tmp_pat
     assert not any(by_name[f"{EXAMPLES[2].prompt_id}/0"].ce)
     figures = one_step(learner, method, stage)
     assert figures["cross_entropy"] > 0 and figures["divergence"] > 0
+
+
+class Cut(Captured):
+    """A capture of texts in pieces that no tokenizer of the student's gives, but for the first."""
+
+    def student_ids(self, learner: Any) -> NDArray[np.int64]:
+        spared = [*self.completion(EXAMPLES[0].prompt_id, 0)]
+        known = np.full_like(super().student_ids(learner), -1)
+        known[spared] = super().student_ids(learner)[spared]
+        return known
+
+
+def test_a_text_in_pieces_that_the_student_lacks_is_learnt_in_its_own(tmp_path: Path) -> None:
+    materials = Materials(distributions=Cut(student(9), "sampled", 12))
+    stage, learner = LogitKd(method="logit_kd"), student()
+    method: Any = make_method(stage, learner, EXAMPLES[:3], [], materials, Settings(), 1, tmp_path)
+    assert method.without == 2
+    (batch,) = method.plan(0)
+    assert {lesson.completion for lesson in batch.lessons} == {
+        tuple(learner.completion_ids(example.completion)) for example in EXAMPLES[:3]
+    }
+
+
+def test_distributions_over_another_vocabulary_are_refused(tmp_path: Path) -> None:
+    materials = Materials(distributions=Cut(student(9), "sampled", 12))
+    with pytest.raises(BadInput, match="none of 2 texts"):
+        make_method(LogitKd(method="logit_kd"), student(), EXAMPLES[1:3], [], materials, Settings(), 1, tmp_path)

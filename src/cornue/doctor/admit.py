@@ -15,7 +15,7 @@ from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.curate.choose import curate
 from cornue.doctor.subject import Subject
 from cornue.job import Job
-from cornue.models.student import Student
+from cornue.models.student import Student, texts_by_form
 from cornue.records.errors import BadInput
 from cornue.records.recipe import LogitKd, OnPolicyKd, TrainStage
 from cornue.records.samples import Example, Prompt, Sample
@@ -48,7 +48,7 @@ def admit(path: Path, folder: Path) -> Subject:
     known = _examples(job, prompts, answers, verifier)
     student = Student.read(job.student_start)
     student.use_template(recipe.student.template)
-    student.fit(recipe.student, _by_form(known), [])
+    student.fit(recipe.student, texts_by_form(known), [])
     return Subject(
         student=student,
         examples=_some(known),
@@ -126,15 +126,6 @@ def _some(known: Sequence[Example]) -> list[Example]:
 def _length(example: Example) -> int:
     """Characters of question and answer."""
     return len(example.completion) + sum(len(message.content) for message in example.messages)
-
-
-def _by_form(examples: Sequence[Example]) -> dict[str, list[str]]:
-    """The texts of the examples by question form."""
-    groups: dict[str, list[str]] = {}
-    for example in examples:
-        texts = [*(message.content for message in example.messages), example.completion]
-        groups.setdefault(example.form, []).extend(texts)
-    return groups
 
 
 def _teacher(job: Job) -> TeacherAtHand | None:

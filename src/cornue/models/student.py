@@ -7,7 +7,7 @@ write text: ``train`` and ``sample`` do.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cornue.models.tiny import tiny_model, tiny_tokenizer
 from cornue.models.trim import Fitted, extend, refit, trim
 from cornue.records import recipe
 from cornue.records.errors import BadInput
-from cornue.records.samples import Message
+from cornue.records.samples import Example, Message
 from cornue.records.words import words
 from cornue.seal.write import new_folder, write_json
 
@@ -175,3 +175,12 @@ def prepare(
             student.save(new)
             write_json(new / FITTED, fitted)
     return Student.read(kept), json.loads((kept / FITTED).read_text(encoding="utf-8"))
+
+
+def texts_by_form(examples: Iterable[Example]) -> dict[str, list[str]]:
+    """Questions and answers by question form, as ``Student.fit`` wants them."""
+    groups: dict[str, list[str]] = {}
+    for example in examples:
+        texts = [message.content for message in example.messages]
+        groups.setdefault(example.form, []).extend([*texts, example.completion])
+    return groups

@@ -80,7 +80,7 @@ class Outcome:
         loss: the sum of all objectives.
         sums_O: each objective's part of it.
         figures: what was found row by row.
-        hidden_RH, weight_VH, bias_V: gradients of the loss; None where none is wanted.
+        hidden_RH, weight_VH, bias_V: gradients of the loss, the latter two in the type of its sums; or None.
     """
 
     loss: Tensor

@@ -97,16 +97,11 @@ class Products:
             self._add_weight_gradient(rows_CV, hidden_CH, first=rows.start == 0)
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients by hidden states, weight and bias, in their types; None where none is wanted. Ends the pass."""
+        """The gradients by hidden states, in their type, and by weight and bias, in that of the sums. Ends the pass."""
         if self._cells is not None and self._cells.device.type == "cpu":
             _SPARE[:] = [self._cells]
             self._cells = None
-        weight_VH, bias_V = self._weight_grad_VH, self._bias_grad_V
-        return (
-            self._hidden_grad_RH,
-            None if weight_VH is None else weight_VH.to(self._head.weight_VH.dtype),
-            None if bias_V is None or self._head.bias_V is None else bias_V.to(self._head.bias_V.dtype),
-        )
+        return self._hidden_grad_RH, self._weight_grad_VH, self._bias_grad_V
 
     def _memory(self, rows: int) -> Tensor:
         """Memory for the logits of so many rows: what this pass has, or the last one left, if it suffices."""

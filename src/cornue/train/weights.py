@@ -95,7 +95,7 @@ class Weights:
         """Add a gradient that was computed outside of autograd; a weight that stays as it is ignores it."""
         master = self._master_of.get(param)
         if master is not None:
-            master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
+            self._add(master, gradient)
 
     def finish(self) -> Any:
         """The plain fp32 model: low-rank updates are folded into their matrices."""
@@ -114,6 +114,8 @@ class Weights:
             for name, param in self.moving.items():
                 hooks: Any = param
                 hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
+            # A step has few of the vocabulary's words: a gradient of their rows only, which are then added in fp32.
+            self.model.get_input_embeddings().sparse = True
 
     def _publish(self) -> None:
         """Round the fp32 weights to the model's compute type."""
@@ -122,14 +124,22 @@ class Weights:
                 if param is not self.masters[name]:
                     param.copy_(self.masters[name])
 
-    @staticmethod
-    def _hand_over(master: Tensor) -> Any:
+    def _hand_over(self, master: Tensor) -> Any:
         def add(param: Tensor) -> None:
             if param.grad is not None:
-                master.grad = param.grad.float() if master.grad is None else master.grad.add_(param.grad)
+                self._add(master, param.grad)
                 param.grad = None
 
         return add
+
+    @staticmethod
+    def _add(master: Tensor, gradient: Tensor) -> None:
+        # Converted first: a sum of two types takes three times as long.
+        gradient = gradient.float()
+        if master.grad is None:
+            master.grad = gradient.to_dense() if gradient.is_sparse else gradient
+        else:
+            master.grad.add_(gradient)
 
 
 def _freeze(model: Any, layers: int) -> None:
