@@ -28,7 +28,7 @@ from otherwise import Changes, asked, changed, starts_at, taught_by
 NAME = "bench-examples"
 WORK = results.ROOT / ".cache" / "examples"
 # Questions, and passes over them: few are seen several times, or nothing would be learnt from them at all.
-PASSES = {50: 4, 200: 3, 800: 2, 1206: 2}
+PASSES = {50: 4, 200: 3, 800: 2}
 COMMON = {"learning_rate": 4e-4, "checkpoint_every": 1000}
 STAGES: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "batch_tokens": 384, **COMMON},
