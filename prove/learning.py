@@ -1,8 +1,9 @@
 """Proves that the two methods in which the student writes make it better at the main job, in an hour each.
 
 ``grpo``: SmolLM2-135M has seen a few of the teacher's answers, and learns on from verdicts alone. ``on_policy_kd``: the
-demo's student teaches a copy of itself that lacks layers, and that writes the text itself. The same questions, of forms
-and places that none has met, are put to each student before and after, as it is served.
+demo's student teaches a copy of itself that lacks layers, and that writes the text itself. The same held-out questions,
+about places that none has met and most in forms that none has met, are put to each student before and after, as it is
+served.
 
 An answer is tidy when it is a query that runs or a plain refusal. A method that only taught the form of an answer would
 gain nothing on those questions that were answered tidily both before and after; they are counted apart.
@@ -42,8 +43,8 @@ GRPO = {
     "method": "grpo",
     "group": 8,
     "prompts_per_step": 8,
-    "max_steps": 60,
-    "learning_rate": 2e-5,
+    "max_steps": 100,
+    "learning_rate": 1e-4,
     "max_tokens": 80,
     "validate_every": 20,
 }
@@ -69,7 +70,7 @@ def main() -> int:
     options = parser.parse_args()
     job = Job.read(options.recipe)
     run = options.run or results.ROOT / "runs" / job.name
-    prompts = [prompt for prompt in job.all_prompts if (prompt.split, prompt.stratum) == (options.part, "unseen")]
+    prompts = [prompt for prompt in job.prompts if prompt.split == options.part]
     ways: dict[str, Callable[[], tuple[Path, Path, Path]]] = {
         "grpo": lambda: raised(options.recipe, screen),
         "on_policy_kd": lambda: taught(options.recipe, run, screen),

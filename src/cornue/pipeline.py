@@ -132,7 +132,7 @@ class _Journey:
                     en=f"The capture {found.folder} holds none of the recipe's prompts.",
                     fr=f"La capture {found.folder} ne contient aucune des questions de la recette.",
                 ),
-                words(en="Ask the teacher with --missing.", fr="Interrogez le professeur avec --missing."),
+                words(en="Ask the teacher with --missing.", fr="Interrogez l'enseignant avec --missing."),
             )
         _copy_files(found.folder, place)
         return {"capture": found.digest, "asked": len(asked), "not_asked": len(wanted - asked), "counts": found.counts}

@@ -132,7 +132,7 @@ def _same_vocabulary(job: Job) -> None:
             ),
             words(
                 en='Use method = "sft", or a student with the vocabulary of the teacher.',
-                fr='Prenez method = "sft", ou un élève qui a le vocabulaire du professeur.',
+                fr='Prenez method = "sft", ou un élève qui a ce vocabulaire.',
             ),
         )
 

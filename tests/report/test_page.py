@@ -44,7 +44,8 @@ def write_page(tmp_path: Path, reuse: dict[str, Any]) -> str:
     fitted = {"parameters": 1e8, "parameters_before": 2e8, "vocabulary": 5, "vocabulary_before": 9}
     write(rooms["capture"] / "manifest.json", {"facts": {}})
     write(rooms["verify"] / "manifest.json", {"facts": {"values": {"correct": 30}}})
-    write(rooms["curate"] / "manifest.json", {"facts": {"train": 30, "forms": 3, "removed": {"a rule": 4}}})
+    removed = {"a rule": 4, "carried: enough refusals": 7}
+    write(rooms["curate"] / "manifest.json", {"facts": {"train": 30, "forms": 3, "removed": removed}})
     write(rooms["train"] / "manifest.json", {"facts": {"student": fitted, "stages": []}})
     curve = rooms["train"] / "stages" / "01-sft" / "curve.jsonl"
     curve.parent.mkdir(parents=True)
@@ -54,6 +55,12 @@ def write_page(tmp_path: Path, reuse: dict[str, Any]) -> str:
     ledger.append("train", "finished", spent)
     write_report(pack, rooms, ledger.path, reuse)
     return (pack / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_french_report_names_steps_reasons_and_parts_in_french(page: str) -> None:
+    for told in ("apprentissage", "transposée : assez de refus", "a rule", "(estimé)", "formes et lieux jamais vus"):
+        assert told in page
+    assert page.startswith("<!doctype html>")
 
 
 def test_it_says_how_good_the_student_is_in_the_language_of_the_pack(page: str) -> None:
@@ -73,7 +80,7 @@ def test_what_was_removed_is_named(page: str) -> None:
 
 
 def test_the_energy_says_how_it_was_obtained(page: str) -> None:
-    assert "estimated" in page
+    assert "estimé" in page
 
 
 def test_every_drawn_point_lies_in_the_box(page: str) -> None:

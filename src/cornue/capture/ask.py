@@ -116,7 +116,7 @@ def _keep(former: CaptureReader, work: _Work, journal: Journal) -> dict[str, Any
         raise BadInput(
             words(
                 en=f"{former.folder} has another teacher, other settings or distributions: its answers cannot be kept.",
-                fr=f"{former.folder} a un autre professeur, d'autres réglages ou des distributions : rien à garder.",
+                fr=f"{former.folder} a un autre enseignant, d'autres réglages ou des distributions : rien à garder.",
             ),
             words(en="Ask for everything with --fresh.", fr="Demandez tout à nouveau avec --fresh."),
         )
@@ -187,7 +187,7 @@ def _ask_some(
         raise OutsideFailure(
             words(
                 en=f"The teacher left {len(flying)} prompts without any answer.",
-                fr=f"Le professeur a laissé {len(flying)} questions sans réponse.",
+                fr=f"L'enseignant a laissé {len(flying)} questions sans réponse.",
             ),
             words(en="Run again: only these are asked.", fr="Relancez : seules celles-ci seront posées."),
             boundary="engine",
@@ -294,7 +294,7 @@ def _same_capture(found: CaptureReader, work: _Work, section: recipe.Capture) ->
         raise BadInput(
             words(
                 en=f"{found.folder} holds the finished capture of another teacher, other settings or other prompts.",
-                fr=f"{found.folder} contient la capture finie d'un autre professeur, d'autres réglages ou questions.",
+                fr=f"{found.folder} contient la capture finie d'un autre enseignant, d'autres réglages ou questions.",
             ),
             words(en="Give another folder, or move that one away.", fr="Donnez un autre dossier, ou déplacez-le."),
         )

@@ -35,7 +35,7 @@ def check_door(url: str, key_env: str, remote_allowed: bool) -> bool:
         raise Refused(
             words(
                 en=f"The teacher at {parts.hostname} is not on this machine, and prompts may not leave it.",
-                fr=f"Le professeur sur {parts.hostname} n'est pas sur cette machine, et rien ne doit en sortir.",
+                fr=f"L'enseignant sur {parts.hostname} n'est pas sur cette machine, et rien ne doit en sortir.",
             ),
             words(
                 en="If they may, write teacher.remote_allowed = true.",

@@ -110,11 +110,11 @@ def write_questions(
         raise CheckFailed(
             words(
                 en=f"The teacher wrote no question that can be used ({dict(left_out)}).",
-                fr=f"Le professeur n'a écrit aucune question utilisable ({dict(left_out)}).",
+                fr=f"L'enseignant n'a écrit aucune question utilisable ({dict(left_out)}).",
             ),
             words(
                 en=f"Read its answers in {folder}, and take a larger teacher.",
-                fr=f"Lisez ses réponses dans {folder}, et prenez un professeur plus grand.",
+                fr=f"Lisez ses réponses dans {folder}, et prenez un enseignant plus grand.",
             ),
         )
     return Questions(list(chosen.values()), capture, left_out)

@@ -96,7 +96,7 @@ def open_capture(folder: Path, digest: str = "") -> CaptureReader:
             ),
             words(
                 en="Fetch it again from where it came from, or delete it and run again to ask the teacher anew.",
-                fr="Récupérez-la là d'où elle vient, ou supprimez-la et relancez pour interroger le professeur.",
+                fr="Récupérez-la là d'où elle vient, ou supprimez-la et relancez pour interroger l'enseignant.",
             ),
         ) from None
     if manifest.kind != "capture" or about.get("format") != FORMAT:

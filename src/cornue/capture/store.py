@@ -115,7 +115,7 @@ class Journal:
             raise OutsideFailure(
                 words(
                     en=f"The teacher's answers began under {self._seen} and go on under {facts}.",
-                    fr=f"Les réponses du professeur ont commencé sous {self._seen} et continuent sous {facts}.",
+                    fr=f"Les réponses de l'enseignant ont commencé sous {self._seen} et continuent sous {facts}.",
                 ),
                 words(
                     en=f"Answers of two models are never mixed: move {self._folder} away to begin a new capture.",
@@ -171,7 +171,7 @@ class Journal:
                 words(
                     en="Answers of two teachers or settings are never mixed: go back to the old settings to finish it, "
                     "or move the folder away to begin anew.",
-                    fr="On ne mêle jamais les réponses de deux professeurs ou réglages : reprenez les anciens réglages "
+                    fr="On ne mêle jamais les réponses de deux enseignants ou réglages : reprenez les anciens réglages "
                     "pour la finir, ou déplacez le dossier pour recommencer.",
                 ),
             )

@@ -168,7 +168,7 @@ def read_instructions(path: Path, schema: str = "") -> str:
         raise BadInput(
             words(
                 en=f"The teacher's instructions {path} cannot be read: {error}.",
-                fr=f"Les consignes du professeur {path} ne se lisent pas : {error}.",
+                fr=f"Les consignes de l'enseignant {path} ne se lisent pas : {error}.",
             ),
             words(en="Correct teacher.instructions.", fr="Corrigez teacher.instructions."),
         ) from None
@@ -191,7 +191,7 @@ def require_digest(path: Path, wanted: str) -> str:
     """
     if not path.is_file():
         raise BadInput(
-            words(en=f"The teacher's file {path} is not there.", fr=f"Le fichier du professeur {path} est absent."),
+            words(en=f"The teacher's file {path} is not there.", fr=f"Le fichier de l'enseignant {path} est absent."),
             words(
                 en="Correct teacher.model, or fetch the file.",
                 fr="Corrigez teacher.model, ou récupérez le fichier.",
@@ -216,10 +216,10 @@ def _cannot_score() -> BadInput:
     return BadInput(
         words(
             en="This kind of teacher cannot say what it held likely.",
-            fr="Ce genre de professeur ne peut pas dire ce qu'il tenait pour probable.",
+            fr="Ce genre d'enseignant ne peut pas dire ce qu'il tenait pour probable.",
         ),
         words(
             en='Use a teacher of kind gguf or transformers, or write capture.distributions = "none".',
-            fr='Prenez un professeur gguf ou transformers, ou écrivez capture.distributions = "none".',
+            fr='Prenez un enseignant gguf ou transformers, ou écrivez capture.distributions = "none".',
         ),
     )

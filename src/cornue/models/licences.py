@@ -115,7 +115,7 @@ def require_permission(permission: Permission, reason: str = "") -> str:
             f"{permission.licence}: {permission.reason}" + (f" « {permission.clause} »" if permission.clause else ""),
             words(
                 en="Take another teacher; or, if a contract allows it, write the reason in teacher.licence_reason.",
-                fr="Prenez un autre professeur ; ou, si un contrat le permet, écrivez-le dans teacher.licence_reason.",
+                fr="Prenez un autre enseignant ; ou, si un contrat le permet, écrivez-le dans teacher.licence_reason.",
             ),
         )
     return permission.reason if permission.answer in ("no", "unknown") else ""

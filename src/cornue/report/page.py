@@ -27,7 +27,7 @@ STRATA = {
 ANSWERERS = {
     "student": ("the student", "l'élève"),
     "settled": ("the student, asked again in doubt", "l'élève, réinterrogé en cas de doute"),
-    "teacher": ("the teacher", "le professeur"),
+    "teacher": ("the teacher", "l'enseignant"),
     "start": ("the untouched start", "le modèle de départ"),
     "nearest_question": ("nearest known question", "question connue la plus proche"),
     "always_declines": ("always declines", "décline toujours"),

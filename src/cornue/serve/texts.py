@@ -218,7 +218,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "is_total": ("in all", "en tout"),
     "is_answers": ("answers", "réponses"),
     "is_idle": ("idle", "au repos"),
-    "step_capture": ("The teacher was asked", "Le professeur a été interrogé"),
+    "step_capture": ("The teacher was asked", "L'enseignant a été interrogé"),
     "step_verify": ("Its answers were judged", "Ses réponses ont été jugées"),
     "step_curate": ("What to learn from was chosen", "Les exemples ont été choisis"),
     "step_train": ("The student learnt", "L'élève a appris"),
