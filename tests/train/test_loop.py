@@ -144,9 +144,10 @@ def test_an_untied_head_learns_in_every_number_type(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_gradient_of_a_frequent_word_is_summed_in_fp32(tied: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_a_frequent_word_is_whole_and_summed_in_fp32(dtype: torch.dtype, tied: bool) -> None:
     model = tiny_model(tied=tied)
-    weights = Weights(model, sft(), torch.bfloat16)
+    weights = Weights(model, sft(), dtype)
     if tied:
         weights.add_gradient(model.get_output_embeddings().weight, torch.zeros(64, 32))
     # In bf16 a sum of ones stays at 256.

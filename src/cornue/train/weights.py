@@ -114,8 +114,11 @@ class Weights:
             for name, param in self.moving.items():
                 hooks: Any = param
                 hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
-            # A step has few of the vocabulary's words: a gradient of their rows only, which are then added in fp32.
-            self.model.get_input_embeddings().sparse = True
+        # A step has few of the vocabulary's words: a gradient of their rows only, which are then added in fp32.
+        table = self.model.get_input_embeddings()
+        table.sparse = True
+        if dtype == torch.float32 and table.weight.requires_grad:
+            table.weight.register_post_accumulate_grad_hook(lambda own: setattr(own, "grad", own.grad.to_dense()))
 
     def _publish(self) -> None:
         """Round the fp32 weights to the model's compute type."""
