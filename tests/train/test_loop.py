@@ -156,3 +156,15 @@ def test_the_gradient_of_a_frequent_word_is_whole_and_summed_in_fp32(dtype: torc
     assert master.grad is not None and not master.grad.is_sparse
     assert torch.equal(master.grad[5], torch.full((32,), 300.0))
     assert not master.grad[torch.arange(64) != 5].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_weight_moves_in_a_second_stage_too(dtype: torch.dtype) -> None:
+    model = tiny_model()
+    for _ in range(2):
+        weights = Weights(model, sft(), dtype)
+        before = {name: value.clone() for name, value in weights.values().items()}
+        model(input_ids=torch.arange(6)[None]).logits.square().sum().backward()
+        weights.step(0.01, clip=1.0)
+        assert not any(torch.equal(before[name], value) for name, value in weights.values().items())
+        model = weights.finish()

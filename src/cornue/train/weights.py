@@ -18,7 +18,6 @@ from cornue.records.words import words
 from cornue.train import lora
 
 BETAS = (0.9, 0.99)
-EPSILON = 1e-8
 
 
 class Weights:
@@ -41,6 +40,7 @@ class Weights:
             lora.attach(model, stage.lora_rank, seed)
         self.moving: dict[str, Tensor] = {}
         self.masters: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
         self._spread(dtype)
         self._master_of = {param: self.masters[name] for name, param in self.moving.items()}
         matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
@@ -49,7 +49,6 @@ class Weights:
             [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=stage.learning_rate,
             betas=BETAS,
-            eps=EPSILON,
             fused=True,
         )
 
@@ -82,13 +81,10 @@ class Weights:
         with torch.no_grad():
             for name, weight in self.masters.items():
                 weight.copy_(values[name])
-        kinds: dict[str, dict[str, Tensor]] = {}
         for key, value in (moments or {}).items():
             kind, name = key.split("/", 1)
             # A fresh allocation has the alignment that the same sums need on every run.
-            kinds.setdefault(name, {})[kind] = value.clone()
-        for name, state in kinds.items():
-            self.optimiser.state[self.masters[name]] = state
+            self.optimiser.state[self.masters[name]][kind] = value.clone()
         self._publish()
 
     def add_gradient(self, param: Tensor, gradient: Tensor) -> None:
@@ -98,7 +94,9 @@ class Weights:
             self._add(master, gradient)
 
     def finish(self) -> Any:
-        """The plain fp32 model: low-rank updates are folded into their matrices."""
+        """The plain fp32 model: low-rank updates are folded into their matrices, and gradients go nowhere else."""
+        for hook in self._hooks:
+            hook.remove()
         _cast(self.model, torch.float32)
         self._publish()
         lora.merge(self.model)
@@ -112,13 +110,15 @@ class Weights:
             self.masters = {name: param.detach().clone().requires_grad_() for name, param in self.moving.items()}
             _cast(self.model, dtype)
             for name, param in self.moving.items():
-                hooks: Any = param
-                hooks.register_post_accumulate_grad_hook(self._hand_over(self.masters[name]))
+                self._hook(param, self._hand_over(self.masters[name]))
         # A step has few of the vocabulary's words: a gradient of their rows only, which are then added in fp32.
         table = self.model.get_input_embeddings()
         table.sparse = True
         if dtype == torch.float32 and table.weight.requires_grad:
-            table.weight.register_post_accumulate_grad_hook(lambda own: setattr(own, "grad", own.grad.to_dense()))
+            self._hook(table.weight, lambda own: setattr(own, "grad", own.grad.to_dense()))
+
+    def _hook(self, param: Any, take: Any) -> None:
+        self._hooks.append(param.register_post_accumulate_grad_hook(take))
 
     def _publish(self) -> None:
         """Round the fp32 weights to the model's compute type."""
@@ -128,10 +128,9 @@ class Weights:
                     param.copy_(self.masters[name])
 
     def _hand_over(self, master: Tensor) -> Any:
-        def add(param: Tensor) -> None:
-            if param.grad is not None:
-                self._add(master, param.grad)
-                param.grad = None
+        def add(param: Any) -> None:
+            self._add(master, param.grad)
+            param.grad = None
 
         return add
 
