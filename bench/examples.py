@@ -19,7 +19,7 @@ import results
 from cornue import pipeline
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
-from cornue.models.student import prepare, texts_by_form
+from cornue.models.student import prepare
 from cornue.records.samples import Example
 from cornue.screen import Screen
 from cornue.seal.tables import read_records
@@ -79,7 +79,7 @@ def start_of(job: Job, run: Path) -> Path:
     """The start of a run with the vocabulary that the run gave it, before it learnt anything."""
     kept, examples = WORK / f"{run.name}-start", read_records(run / "3-curate" / "train.parquet", Example)
     names = job.register.texts() if job.register else []
-    prepare(kept, job.student_start, job.recipe.student, texts_by_form(examples), names)
+    prepare(kept, job.student_start, job.recipe.student, examples, names)
     return kept
 
 

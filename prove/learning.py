@@ -24,7 +24,7 @@ import results
 from cornue import pipeline
 from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
-from cornue.models.student import prepare, texts_by_form
+from cornue.models.student import prepare
 from cornue.records import recipe as recipes
 from cornue.records.samples import Example, Verdict
 from cornue.screen import Screen
@@ -104,7 +104,7 @@ def taught(recipe: Path, run: Path, screen: Screen) -> tuple[Path, Path, Path]:
     """A copy of a run's student that lacks layers, before and after the student has taught it, and the run of that."""
     teacher, copy = run / "4-train" / "student", WORK / f"{run.name}-{LAYERS}-layers"
     section = recipes.Student(model=str(teacher), template="own", trim=False, layers=LAYERS)
-    prepare(copy, teacher, section, texts_by_form(read_records(run / "3-curate" / "train.parquet", Example)), ())
+    prepare(copy, teacher, section, read_records(run / "3-curate" / "train.parquet", Example), ())
     changes = {**starts_at(copy), **taught_by(teacher), ("train", ""): [ON_POLICY]}
     recipe = changed(recipe, WORK / "on-policy.toml", changes)
     learnt = pipeline.run(recipe, until="train", runs=WORK / "runs", progress=screen)

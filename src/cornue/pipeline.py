@@ -200,14 +200,12 @@ class _Journey:
         self._do("train", inputs, self._learn, resumes=True)
 
     def _learn(self, place: Path) -> dict[str, Any]:
-        from cornue.models.student import prepare, texts_by_form
+        from cornue.models.student import prepare
         from cornue.train.loop import Settings
         from cornue.train.run import as_record, materials_for, run_stages
 
         examples, start = self._examples("train"), place / "start"
-        student, fitted = prepare(
-            start, self.job.student_start, self.recipe.student, texts_by_form(examples), self._names()
-        )
+        student, fitted = prepare(start, self.job.student_start, self.recipe.student, examples, self._names())
         self.sitting.say(_saving(fitted))
         machine, job = self._machine(), self.job
         capture = open_capture(self.folder.place("capture"))

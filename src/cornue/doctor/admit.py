@@ -15,7 +15,7 @@ from cornue.capture.teacher_replay import ReplayTeacher
 from cornue.curate.choose import curate
 from cornue.doctor.subject import Subject
 from cornue.job import Job
-from cornue.models.student import Student, texts_by_form
+from cornue.models.student import Student
 from cornue.records.errors import BadInput
 from cornue.records.recipe import LogitKd, OnPolicyKd, TrainStage
 from cornue.records.samples import Example, Prompt, Sample
@@ -48,7 +48,7 @@ def admit(path: Path, folder: Path) -> Subject:
     known = _examples(job, prompts, answers, verifier)
     student = Student.read(job.student_start)
     student.use_template(recipe.student.template)
-    student.fit(recipe.student, texts_by_form(known), [])
+    student.fit(recipe.student, known, [])
     return Subject(
         student=student,
         examples=_some(known),

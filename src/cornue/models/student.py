@@ -7,7 +7,7 @@ write text: ``train`` and ``sample`` do.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from cornue.seal.write import new_folder, write_json
 
 TINY = "tiny"
 FITTED = "fitted.json"
-PRUNING_TEXTS = 48
+PRUNING_EXAMPLES = 24
 TURN, END = "<|im_start|>", "<|im_end|>"
 PLAIN = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -113,13 +113,17 @@ class Student:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
-    def fit(self, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]) -> dict[str, Any]:
+    def fit(self, section: recipe.Student, examples: Sequence[Example], more: Sequence[str]) -> dict[str, Any]:
         """Fit a student to a job, as ``trim``, ``extend``, ``layers`` and ``scratch`` ask; returns what that saves.
 
         Args:
-            groups: the job's own texts by question form; never held-out ones.
+            examples: the job's own; never held-out ones.
             more: further texts whose tokens are kept, such as the names in a register.
         """
+        groups: dict[str, list[str]] = {}
+        for example in examples:
+            texts = [message.content for message in example.messages]
+            groups.setdefault(example.form, []).extend([*texts, example.completion])
         texts = [text for group in groups.values() for text in group]
         before = {"parameters": parameters_of(self.model), "vocabulary": len(self.tokenizer)}
         tokens_before = sum(len(self.encode(text)) for text in texts)
@@ -130,8 +134,9 @@ class Student:
         tokens = sum(len(self.encode(text)) for text in texts)
         layers: Sequence[int] = range(self.model.config.num_hidden_layers)
         if section.layers:
-            few = texts[:: max(1, len(texts) // PRUNING_TEXTS)]
-            layers = prune(self.model, [self.encode(text) for text in few], section.layers).kept
+            few = examples[:: max(1, len(examples) // PRUNING_EXAMPLES)]
+            pairs = [(self.prompt_ids(one.messages), self.completion_ids(one.completion)) for one in few]
+            layers = prune(self.model, pairs, section.layers).kept
         if section.scratch:
             self.model = forgotten(self.model)
         return {
@@ -159,28 +164,19 @@ class Student:
 
 
 def prepare(
-    kept: Path, start: Path, section: recipe.Student, groups: Mapping[str, Sequence[str]], more: Sequence[str]
+    kept: Path, start: Path, section: recipe.Student, examples: Sequence[Example], more: Sequence[str]
 ) -> tuple[Student, dict[str, Any]]:
     """The student before training and what fitting it saved; it is fitted once, and read back by a run that goes on.
 
     Args:
         kept: the folder for the fitted student.
-        start: the weights to start from; ``groups`` and ``more`` as in ``Student.fit``.
+        start: the weights to start from; ``examples`` and ``more`` as in ``Student.fit``.
     """
     if not kept.exists():
         student = Student.read(start)
         student.use_template(section.template)
-        fitted = student.fit(section, groups, more)
+        fitted = student.fit(section, examples, more)
         with new_folder(kept) as new:
             student.save(new)
             write_json(new / FITTED, fitted)
     return Student.read(kept), json.loads((kept / FITTED).read_text(encoding="utf-8"))
-
-
-def texts_by_form(examples: Iterable[Example]) -> dict[str, list[str]]:
-    """Questions and answers by question form, as ``Student.fit`` wants them."""
-    groups: dict[str, list[str]] = {}
-    for example in examples:
-        texts = [message.content for message in example.messages]
-        groups.setdefault(example.form, []).extend([*texts, example.completion])
-    return groups
