@@ -122,8 +122,8 @@ class Student:
         """
         groups: dict[str, list[str]] = {}
         for example in examples:
-            texts = [message.content for message in example.messages]
-            groups.setdefault(example.form, []).extend([*texts, example.completion])
+            asked = [message.content for message in example.messages]
+            groups.setdefault(example.form, []).extend([*asked, example.completion])
         texts = [text for group in groups.values() for text in group]
         before = {"parameters": parameters_of(self.model), "vocabulary": len(self.tokenizer)}
         tokens_before = sum(len(self.encode(text)) for text in texts)

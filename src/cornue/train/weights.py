@@ -97,6 +97,7 @@ class Weights:
         """The plain fp32 model: low-rank updates are folded into their matrices, and gradients go nowhere else."""
         for hook in self._hooks:
             hook.remove()
+        self.model.get_input_embeddings().sparse = False
         _cast(self.model, torch.float32)
         self._publish()
         lora.merge(self.model)
