@@ -26,6 +26,7 @@ from cornue.evaluate.statistics import paired, share
 from cornue.job import Job
 from cornue.models.student import prepare
 from cornue.records import recipe as recipes
+from cornue.records.digests import digest_file
 from cornue.records.samples import Example, Verdict
 from cornue.screen import Screen
 from cornue.seal.manifest import read_manifest
@@ -102,7 +103,8 @@ def raised(recipe: Path, screen: Screen) -> tuple[Path, Path, Path]:
 
 def taught(recipe: Path, run: Path, screen: Screen) -> tuple[Path, Path, Path]:
     """A copy of a run's student that lacks layers, before and after the student has taught it, and the run of that."""
-    teacher, copy = run / "4-train" / "student", WORK / f"{run.name}-{LAYERS}-layers"
+    teacher = run / "4-train" / "student"
+    copy = WORK / f"{digest_file(teacher / 'model.safetensors')[7:19]}-{LAYERS}-layers"
     section = recipes.Student(model=str(teacher), template="own", trim=False, layers=LAYERS)
     prepare(copy, teacher, section, read_records(run / "3-curate" / "train.parquet", Example), ())
     changes = {**starts_at(copy), **taught_by(teacher), ("train", ""): [ON_POLICY]}

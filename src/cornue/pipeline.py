@@ -77,17 +77,11 @@ class _Journey:
 
     def run(self, until: str) -> Path:
         """Every step up to ``until``, in order; finished ones are skipped."""
-        steps: dict[str, Callable[[], None]] = {
-            "capture": self.capture,
-            "verify": self.verify,
-            "curate": self.curate,
-            "train": self.train,
-            "evaluate": self.evaluate,
-            "pack": self.pack,
-        }
         self._ask_licences()
-        for step in STEPS[: STEPS.index(until) + 1]:
-            steps[step]()
+        for step in (self.capture, self.verify, self.curate, self.train, self.evaluate, self.pack):
+            step()
+            if step.__name__ == until:
+                break
         return self.folder.path
 
     def _do(
@@ -106,22 +100,18 @@ class _Journey:
         """Ask the teacher, or take the finished capture that the recipe names."""
         section = self.recipe.capture
         if self.job.uses_capture:
-            found = self._looked_over()
+            from cornue.capture.run import use_capture
+
+            path, reason = self.job.file(section.use), self.recipe.teacher.licence_reason
+            found, said = use_capture(path, section.digest, reason)
+            for line in said:
+                self.sitting.say(line)
             self._do("capture", {"capture": found.digest}, lambda place: self._copy_capture(found, place))
             return
         inputs = {"files": self.job.files, "teacher": _dump(self.recipe.teacher), "capture": _dump(section)}
         self._do("capture", inputs, self._ask, resumes=True)
         # The folder was sealed anew with what went in; by this digest recipes name it.
         self.sitting.say(f'digest = "{self.folder.digest("capture")}"')
-
-    def _looked_over(self) -> CaptureReader:
-        from cornue.capture.run import use_capture
-
-        section, reason = self.recipe.capture, self.recipe.teacher.licence_reason
-        found, said = use_capture(self.job.file(section.use), section.digest, reason)
-        for line in said:
-            self.sitting.say(line)
-        return found
 
     def _copy_capture(self, found: CaptureReader, place: Path) -> dict[str, Any]:
         wanted = {prompt.id for prompt in self.job.prompts}
@@ -217,7 +207,9 @@ class _Journey:
             self._examples("validation"),
             place,
             seed=self.recipe.recipe.seed,
-            settings=Settings(dtype=machine["dtype"], threads=machine["threads"], peak=self._peak()),
+            settings=Settings(
+                dtype=machine["dtype"], threads=machine["threads"], peak=self._resolved()["measured"]["peak"]
+            ),
             progress=self.sitting,
             materials=materials,
         )
@@ -306,9 +298,6 @@ class _Journey:
     def _machine(self) -> dict[str, Any]:
         """What was derived from the machine when the run began."""
         return dict(self._resolved()["machine"])
-
-    def _peak(self) -> float:
-        return float(self._resolved()["measured"]["peak"])
 
     def _resolved_digest(self) -> str:
         """Digest of the resolved recipe, without what was measured."""

@@ -6,6 +6,7 @@ Licences are looked up in the oracle; a *no* refuses, an *unknown* warns.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def make_plan(path: Path, ask: Asking = "never") -> dict[str, Any]:
         "recipe": recipe.recipe.name,
         "run": job.name,
         "files": files,
-        "prompts": {split: sum(prompt.split == split for prompt in prompts) for split in _splits(prompts)},
+        "prompts": dict(sorted(Counter(prompt.split for prompt in prompts).items())),
         "teacher": _teacher(job, len(prompts)),
         "student": {"parameters": parameters},
         "train": {"tokens": int(tokens * epochs), "flops": work, **_time(work, TRAINING_SHARE)},
@@ -135,10 +136,6 @@ def _same_vocabulary(job: Job) -> None:
                 fr='Prenez method = "sft", ou un élève qui a ce vocabulaire.',
             ),
         )
-
-
-def _splits(prompts: list[Any]) -> list[str]:
-    return sorted({prompt.split for prompt in prompts})
 
 
 def _say(permission: Permission) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from cornue.capture.fidelity import REPLICATES, Floats, measure
 from cornue.capture.packing import Rows, Shape, log_codes
 from cornue.capture.teacher import Scorer, Text
 from cornue.models.head import Head
+from cornue.models.int8 import Int8Linear
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import hidden_states, pack, use_attention
 
@@ -57,7 +58,9 @@ class DenseScorer(Scorer):
         """See ``Scorer``."""
         return {
             "weights": self._weights,
-            "arithmetic": "int8" if self._head.rounded_VH else str(self._model.dtype).removeprefix("torch."),
+            "arithmetic": "int8"
+            if isinstance(self._head.layer, Int8Linear)
+            else str(self._model.dtype).removeprefix("torch."),
             "engine": {"name": "transformers", "version": version("transformers"), "torch": version("torch")},
             "temperature": self._temperature,
         }

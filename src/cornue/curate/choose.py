@@ -62,7 +62,7 @@ def curate(
     answered: Counter[str] = Counter()
     per_form: Counter[tuple[str, str]] = Counter()
     texts: dict[str, set[str]] = defaultdict(set)
-    for sample in sorted(samples, key=lambda sample: (_order(prompts[sample.prompt_id]), sample.index)):
+    for sample in sorted(samples, key=lambda it: (it.prompt_id, it.index)):  # the order of digests, not of content
         prompt, key = prompts[sample.prompt_id], (sample.prompt_id, sample.index)
         if prompt.split == "heldout":
             continue
@@ -135,11 +135,6 @@ def _few_refusals(
 
 def _keys(examples: Iterable[Example]) -> list[tuple[str, int]]:
     return [(example.prompt_id, example.index) for example in examples]
-
-
-def _order(prompt: Prompt) -> str:
-    """Prompts in the order of their ids: a digest's order is fixed and has nothing to do with their content."""
-    return prompt.id
 
 
 def _example(prompt: Prompt, sample: Sample) -> Example:

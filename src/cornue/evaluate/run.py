@@ -96,7 +96,9 @@ def run_evaluate(
         answers |= _baselines(recipe, exam, partial, progress)
     verdicts = {name: judge_all(verifier, exam.prompts, samples) for name, samples in answers.items()}
     for name, samples in answers.items():
-        write_records(folder / f"answers-{name}.parquet", [_plain(sample) for sample in samples], Sample)
+        # How long an answer took differs between two sittings.
+        timeless = [sample.model_copy(update={"seconds": 0.0}) for sample in samples]
+        write_records(folder / f"answers-{name}.parquet", timeless, Sample)
         write_records(folder / f"verdicts-{name}.parquet", list(verdicts[name].values()), Verdict)
     results = {
         "answerers": {name: by_stratum(exam.prompts, found) for name, found in verdicts.items()},
@@ -121,11 +123,6 @@ def _settled(exam: Exam, register: Register, first: Sequence[Sample], answer: An
         sample if sample.text == text else Sample(prompt_id=sample.prompt_id, text=text, writer="student")
         for sample, text in zip(first, texts, strict=True)
     ]
-
-
-def _plain(sample: Sample) -> Sample:
-    """An answer without what differs between two sittings: how long it took."""
-    return sample.model_copy(update={"seconds": 0.0})
 
 
 def _render(student: Student) -> Callable[[Prompt], str]:

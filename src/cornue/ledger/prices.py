@@ -7,11 +7,11 @@ no currencies. Every result is an estimate that names its table line, whatever i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -31,6 +31,9 @@ class Line(Record):
     date: str = Field(description="From when it holds, ISO 8601.")
     how: Quality = Field(description="How well it was read.")
     source: str
+
+
+L = TypeVar("L", bound=Line)
 
 
 class ElectricityPrice(Line):
@@ -110,10 +113,7 @@ def electricity_cost(energy: Number | Total, region: str = "FR", tables: Tables 
     Raises:
         BadInput: no price for the region.
     """
-    lines = (tables or read_tables()).electricity
-    line = next((line for line in lines if line.region == region), None)
-    if line is None:
-        raise _unknown("electricity", "region", region, [line.region for line in lines])
+    line = _line((tables or read_tables()).electricity, "electricity", "region", region)
     price = line.euros_per_kwh / JOULES_PER_KWH
     low, value, high = (joules * price for joules in _interval(energy))
     return estimated(value, "EUR", f"{line.euros_per_kwh} EUR/kWh, {line.date}: {line.source}", low, high)
@@ -125,10 +125,7 @@ def emissions(energy: Number | Total, region: str = "FR", tables: Tables | None 
     Raises:
         BadInput: no figure for the region.
     """
-    lines = (tables or read_tables()).grid
-    line = next((line for line in lines if line.region == region), None)
-    if line is None:
-        raise _unknown("grid", "region", region, [line.region for line in lines])
+    line = _line((tables or read_tables()).grid, "grid", "region", region)
     low, value, high = (joules / JOULES_PER_KWH for joules in _interval(energy))
     source = f"{line.grams_per_kwh} gCO2e/kWh, {line.date}: {line.source}"
     return estimated(value * line.grams_per_kwh, "gCO2e", source, low * line.low, high * line.high)
@@ -154,10 +151,7 @@ def tokens_cost(
     Raises:
         BadInput: no price for the model.
     """
-    lines = (tables or read_tables()).model
-    line = next((line for line in lines if line.name == model), None)
-    if line is None:
-        raise _unknown("model", "name", model, [line.name for line in lines])
+    line = _line((tables or read_tables()).model, "model", "name", model)
     if not 0 <= cached <= prompt or completion < 0 or reasoning < 0:
         raise ValueError(f"{cached} cached of {prompt} prompt tokens, {completion} completion, {reasoning} reasoning")
     fresh = (prompt - cached) * line.prompt
@@ -206,12 +200,16 @@ def _interval(energy: Number | Total) -> tuple[float, float, float]:
     return energy.low, energy.value, energy.high
 
 
-def _unknown(table: str, key: str, value: str, known: list[str]) -> BadInput:
-    listed = ", ".join(sorted(set(known)))
-    return BadInput(
+def _line(lines: Sequence[L], table: str, key: str, value: str) -> L:
+    """The first line whose key has a value."""
+    for line in lines:
+        if getattr(line, key) == value:
+            return line
+    known = ", ".join(sorted({getattr(line, key) for line in lines}))
+    raise BadInput(
         words(
-            en=f"the price tables have no [[{table}]] line with {key} = {value!r}; they know {listed}",
-            fr=f"les tables de prix n'ont pas de ligne [[{table}]] avec {key} = {value!r} ; elles connaissent {listed}",
+            en=f"the price tables have no [[{table}]] line with {key} = {value!r}; they know {known}",
+            fr=f"les tables de prix n'ont pas de ligne [[{table}]] avec {key} = {value!r} ; elles connaissent {known}",
         ),
         words(
             en="add a line of your own, with its date and source, in a table of your own",

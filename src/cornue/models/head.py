@@ -8,13 +8,14 @@ Shapes: R rows, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cornue.models import int8
+from cornue.models.int8 import Int8Linear
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Head:
         scale: multiplies the logits.
         softcap: caps them by ``softcap * tanh(logits / softcap)``, before scaling; 0 does not.
         vocabulary: ids that stand for tokens; rows beyond get no mass.
-        rounded_VH: the matrix of a model that was frozen in 8-bit integers; ``weight_VH`` is then empty or its source.
+        layer: takes hidden states to products in a way of its own, bias included: 8-bit integers, whose ``weight_VH``
+            is empty or their source, or a layout of the weights.
     """
 
     weight_VH: Tensor
@@ -35,29 +37,26 @@ class Head:
     scale: float = 1.0
     softcap: float = 0.0
     vocabulary: int = 0
-    rounded_VH: int8.Rounded | None = None
+    layer: Callable[[Tensor], Tensor] | None = None
 
     @staticmethod
     def of(model: Any, vocabulary: int = 0) -> Head:
         """The head of a transformers causal model whose tokenizer knows ``vocabulary`` ids; 0 takes all rows."""
         layer, config = model.get_output_embeddings(), model.config.get_text_config()
-        rounded = getattr(layer, "rounded", None)
         return Head(
             weight_VH=_whole(layer.weight),
             bias_V=None if getattr(layer, "bias", None) is None else _whole(layer.bias),
             scale=float(getattr(config, "logit_scale", None) or 1.0)
             / float(getattr(config, "logits_scaling", None) or 1.0),
             softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
-            vocabulary=vocabulary or len(rounded.integers if rounded else layer.weight),
-            rounded_VH=rounded,
+            vocabulary=vocabulary or len(layer.weight) or layer.out_features,
+            layer=layer if isinstance(layer, Int8Linear) or "forward" in vars(layer) else None,
         )
 
     def logits(self, hidden_RH: Tensor) -> Tensor:
         """Logits (R, V) in fp32; those of ids beyond the vocabulary are minus infinity."""
-        if self.rounded_VH:
-            logits_RV = int8.multiply(int8.quantise(hidden_RH), self.rounded_VH)
-            if self.bias_V is not None:
-                logits_RV += self.bias_V
+        if self.layer:
+            logits_RV = self.layer(hidden_RH).float()
         else:
             logits_RV = torch.nn.functional.linear(hidden_RH, self.weight_VH, self.bias_V).float()
         if self.softcap:

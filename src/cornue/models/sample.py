@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from cornue.models.head import Head
 from cornue.models.packed import hidden_states, pack, use_attention
+from cornue.models.prepacked import prepacked
 
 NAME = "cornue_slots"
 WORTH_SHARING = 64
@@ -118,24 +118,15 @@ def generate(
         raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts")
     if not prompts:
         return []
-    head, body = Head.of(model), model.get_decoder()
-    prefix = _shared(prompts)
+    body, prefix = model.get_decoder(), _shared(prompts)
     longest = max(map(len, prompts)) - len(prefix) + max_tokens
     like = body.get_input_embeddings().weight[:0]
     one = _Cache(body.config, 1, longest, like)
     slots = max(1, min(slots, len(prompts), cache_bytes // (2 * one.keys.nbytes)))
     cache = _Cache(body.config, slots, longest, like)
-    if prefix:
-        cache.share(model, prefix)
     written: list[Written | None] = [None] * len(prompts)
     queue = list(range(len(prompts)))[::-1]
     active: list[_Slot] = []
-
-    def finish(slot: _Slot, why: Literal["stop", "length"]) -> None:
-        text = Written(tuple(slot.ids), tuple(slot.logprobs), why)
-        written[slot.request] = text
-        if on_written:
-            on_written(slot.request, text)
 
     def extend(chosen: Sequence[_Slot], hidden_SH: Tensor) -> None:
         """Add a token to each text, and hand over those that are finished."""
@@ -144,28 +135,34 @@ def generate(
             slot.ids.append(token)
             slot.logprobs.append(logprob)
             if token in stop or len(slot.ids) == max_tokens:
-                finish(slot, "stop" if token in stop else "length")
+                text = Written(tuple(slot.ids), tuple(slot.logprobs), "stop" if token in stop else "length")
+                written[slot.request] = text
+                if on_written:
+                    on_written(slot.request, text)
 
-    while active or queue:
-        free = slots - len(active)
-        if queue and (not active or free >= max(1, slots // 8)):
-            chosen = [queue.pop() for _ in range(min(free, len(queue)))]
-            if prefix:
-                fresh = [_Slot(place, 0, np.empty(0), list(prompts[place][len(prefix) :])) for place in chosen]
-            else:
-                fresh, hidden_SH = _read(model, cache, prompts, chosen, len(active))
-            for slot in fresh:
-                if temperature:
+    with prepacked(model):
+        head = Head.of(model)
+        if prefix:
+            cache.share(model, prefix)
+        while active or queue:
+            free = slots - len(active)
+            if queue and (not active or free >= max(1, slots // 8)):
+                chosen = [queue.pop() for _ in range(min(free, len(queue)))]
+                if prefix:
+                    fresh = [_Slot(place, 0, np.empty(0), list(prompts[place][len(prefix) :])) for place in chosen]
+                else:
+                    fresh, hidden_SH = _read(model, cache, prompts, chosen, len(active))
+                for slot in fresh if temperature else ():
                     slot.draws = np.random.Generator(np.random.Philox(seeds[slot.request])).random(max_tokens)
-            active += fresh
-            if not prefix:
-                extend(fresh, hidden_SH)
-        else:
-            hidden_SH = _advance(model, cache, active)
-            ready = [place for place, slot in enumerate(active) if not slot.unread]
-            if ready:
-                extend([active[place] for place in ready], hidden_SH[ready])
-        active = _close_ranks(cache, active, {i for i, text in enumerate(written) if text is not None})
+                active += fresh
+                if not prefix:
+                    extend(fresh, hidden_SH)
+            else:
+                hidden_SH = _advance(model, cache, active)
+                ready = [place for place, slot in enumerate(active) if not slot.unread]
+                if ready:
+                    extend([active[place] for place in ready], hidden_SH[ready])
+            active = _close_ranks(cache, active, written)
     return [text for text in written if text is not None]
 
 
@@ -225,7 +222,10 @@ def _attend(
     slots: tuple[_Cache, Tensor, Tensor, Tensor] | None = None,
     **facts: Any,
 ) -> tuple[Tensor, None]:
-    """One new token per slot, (1, A, S, D), attends to all of its slot; heads that share keys go as one block."""
+    """One new token per slot, (1, A, S, D), attends to all of its slot; heads that share keys go as one block.
+
+    The shared beginning is read once for all slots. Written out, as torch's own is slower for single tokens on CPUs.
+    """
     if slots is None:
         raise ValueError("the cache is missing")
     cache, rows_S, positions_S, seen = slots
@@ -234,33 +234,16 @@ def _attend(
     values[rows_S, :, positions_S] = value[0].transpose(0, 1)
     count, reach = len(rows_S), seen.shape[-1]
     query_SGXD = query[0].transpose(0, 1).reshape(count, keys.shape[1], -1, query.shape[-1])
-    own_keys, own_values = keys[:count, :, :reach], values[:count, :, :reach]
-    if cache.shared:
-        shared = cache.shared[module.layer_idx]
-        out_SGXD = _attend_shared(query_SGXD, own_keys, own_values, seen, shared, scaling)
-    else:
-        out_SGXD = scaled_dot_product_attention(query_SGXD, own_keys, own_values, attn_mask=seen, scale=scaling)
-    return out_SGXD.flatten(1, 2)[None], None
-
-
-def _attend_shared(
-    query_SGXD: Tensor,
-    keys_SGLD: Tensor,
-    values_SGLD: Tensor,
-    seen: Tensor,
-    shared: tuple[Tensor, Tensor],
-    scaling: float | None,
-) -> Tensor:
-    """Attention to the shared beginning, read once for all slots, and to each slot's own text."""
-    keys_GPD, values_GPD = shared
-    length = keys_GPD.shape[1]
-    query_SGXD = query_SGXD * (scaling or query_SGXD.shape[-1] ** -0.5)
+    query_SGXD = query_SGXD * (scaling or query.shape[-1] ** -0.5)
+    scores = (query_SGXD @ keys[:count, :, :reach].transpose(-1, -2)).masked_fill_(~seen, float("-inf"))
+    if not cache.shared:
+        return (scores.softmax(-1) @ values[:count, :, :reach]).flatten(1, 2)[None], None
+    keys_GPD, values_GPD = cache.shared[module.layer_idx]
     scores_before = torch.einsum("sgxd,gpd->sgxp", query_SGXD, keys_GPD)
-    scores_own = (query_SGXD @ keys_SGLD.transpose(-1, -2)).masked_fill(~seen, float("-inf"))
-    weights = torch.cat([scores_before, scores_own], dim=-1).softmax(dim=-1)
-    before = torch.einsum("sgxp,gpd->sgxd", weights[..., :length], values_GPD)
-    own: Tensor = weights[..., length:] @ values_SGLD
-    return before + own
+    weights = torch.cat([scores_before, scores], -1).softmax(-1)
+    before, own = torch.split(weights, [keys_GPD.shape[1], reach], -1)
+    out_SGXD = torch.einsum("sgxp,gpd->sgxd", before, values_GPD) + own @ values[:count, :, :reach]
+    return out_SGXD.flatten(1, 2)[None], None
 
 
 def _choose(logits_SV: Tensor, slots: Sequence[_Slot], temperature: float) -> tuple[list[int], list[float]]:
@@ -290,12 +273,11 @@ def draw(probs_SV: Tensor, drawn_S: Tensor) -> Tensor:
     return (block_S1 * DRAWN_BLOCK + within_S1)[:, 0].clamp_(max=vocabulary - 1)
 
 
-def _close_ranks(cache: _Cache, active: list[_Slot], done: Collection[int]) -> list[_Slot]:
+def _close_ranks(cache: _Cache, active: list[_Slot], written: Sequence[Written | None]) -> list[_Slot]:
     """Drop finished texts and move the last ones into the gaps, so that slots in use lie side by side."""
-    active = list(active)
-    place = 0
+    active, place = list(active), 0
     while place < len(active):
-        if active[place].request in done:
+        if written[active[place].request]:
             last = active.pop()
             if place < len(active):
                 active[place] = last

@@ -67,7 +67,7 @@ def write_report(pack: Path, rooms: Mapping[str, Path], ledger: Path, reuse: Map
         curated=manifests["curate"]["facts"],
         verified=manifests["verify"]["facts"],
         capture=json.loads((pack / "lineage" / "capture-identity.json").read_text(encoding="utf-8")),
-        rooms={name: _costs(entries, name) for name in rooms},
+        rooms={name: _readable(totals(entries, name)) for name in rooms},
         totals=_readable(spent),
         bill=_bill(spent),
         reuse=reuse,
@@ -107,10 +107,6 @@ def _curve(train: Path) -> list[dict[str, Any]]:
         )
         drawn.append({"name": path.parent.name, "points": points, "first": losses[0], "last": losses[-1]})
     return drawn
-
-
-def _costs(entries: Any, room: str) -> dict[str, Any]:
-    return _readable(totals(entries, room))
 
 
 def _readable(found: Any) -> dict[str, Any]:

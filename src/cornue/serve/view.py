@@ -72,7 +72,7 @@ def view_answer(
         if lookup
         else [],
         rows=[] if single else rows,
-        count=_count(words, len(rows)),
+        count=words("one_row") if len(rows) == 1 else words("many_rows", n=len(rows)),
         more=bool(lookup and (lookup.truncated or len(lookup.rows) > SHOWN)),
         receipt_id=receipt["id"] if receipt else receipt_id,
         costs=costs(words, receipt) if receipt else [],
@@ -113,10 +113,6 @@ def brief(value: float, french: bool) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return text.replace(",", "\u202f").replace(".", ",") if french else text
-
-
-def _count(words: Words, rows: int) -> str:
-    return words("one_row") if rows == 1 else words("many_rows", n=rows)
 
 
 def _caption(name: str) -> str:

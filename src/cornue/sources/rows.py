@@ -103,7 +103,11 @@ def _columns(place: str, row: Row, columns: Mapping[str, str]) -> dict[str, str]
 def _asked(place: str, row: Row, found: Mapping[str, str]) -> tuple[tuple[Message, ...], str | None]:
     """The conversation up to where an answer is wanted, and the answer where there is one."""
     asked = row[found["question"]]
-    messages = _conversation(place, asked) if isinstance(asked, (list, tuple)) else [_user(asked)]
+    messages = (
+        _conversation(place, asked)
+        if isinstance(asked, (list, tuple))
+        else [Message(role="user", content=_text(asked))]
+    )
     answer = _text(row.get(found["answer"])) if "answer" in found else ""
     if messages and messages[-1].role == "assistant":
         *messages, last = messages
@@ -128,10 +132,6 @@ def _conversation(place: str, turns: Sequence[Any]) -> list[Message]:
                 f"un tour de sa conversation n'a pas role et content ; les rôles sont {roles}",
             ),
         ) from None
-
-
-def _user(text: Any) -> Message:
-    return Message(role="user", content=_text(text))
 
 
 def _text(cell: Any) -> str:
