@@ -73,7 +73,7 @@ SETS = {
     one.name: one
     for one in (
         Set("communes", 8, 16, 384, 32),
-        Set("long", 4, 4, 48, 8),
+        Set("long", 4, 16, 96, 8),
         Set("equal", 4, 4, 32, 4),
         Set("prompts", 8, 5, 64, 8),
     )
