@@ -78,10 +78,8 @@ class _Journey:
     def run(self, until: str) -> Path:
         """Every step up to ``until``, in order; finished ones are skipped."""
         self._ask_licences()
-        for step in (self.capture, self.verify, self.curate, self.train, self.evaluate, self.pack):
-            step()
-            if step.__name__ == until:
-                break
+        for step in STEPS[: STEPS.index(until) + 1]:
+            getattr(self, step)()
         return self.folder.path
 
     def _do(
@@ -182,7 +180,7 @@ class _Journey:
             "student": _dump(self.recipe.student),
             "start": self.job.files.get("student", TINY),
             "train": [_dump(stage) for stage in self.recipe.train],
-            "machine": self._machine(),
+            "machine": self._resolved()["machine"],
             "seed": self.recipe.recipe.seed,
         }
         if any(stage.method != "sft" for stage in self.recipe.train):
@@ -197,7 +195,7 @@ class _Journey:
         examples, start = self._examples("train"), place / "start"
         student, fitted = prepare(start, self.job.student_start, self.recipe.student, examples, self._names())
         self.sitting.say(_saving(fitted))
-        machine, job = self._machine(), self.job
+        resolved, job = self._resolved(), self.job
         capture = open_capture(self.folder.place("capture"))
         materials = materials_for(self.recipe, capture, job.base, job.schema, job.prompts, self._verifier().judge)
         trained = run_stages(
@@ -207,9 +205,7 @@ class _Journey:
             self._examples("validation"),
             place,
             seed=self.recipe.recipe.seed,
-            settings=Settings(
-                dtype=machine["dtype"], threads=machine["threads"], peak=self._resolved()["measured"]["peak"]
-            ),
+            settings=Settings(**resolved["machine"], peak=resolved["measured"]["peak"]),
             progress=self.sitting,
             materials=materials,
         )
@@ -294,10 +290,6 @@ class _Journey:
 
     def _resolved(self) -> dict[str, Any]:
         return tomllib.loads((self.folder.path / "recipe.resolved.toml").read_text(encoding="utf-8"))
-
-    def _machine(self) -> dict[str, Any]:
-        """What was derived from the machine when the run began."""
-        return dict(self._resolved()["machine"])
 
     def _resolved_digest(self) -> str:
         """Digest of the resolved recipe, without what was measured."""

@@ -56,11 +56,10 @@ class DenseScorer(Scorer):
 
     def identity(self) -> dict[str, Any]:
         """See ``Scorer``."""
+        rounded = isinstance(self._head.layer, Int8Linear)
         return {
             "weights": self._weights,
-            "arithmetic": "int8"
-            if isinstance(self._head.layer, Int8Linear)
-            else str(self._model.dtype).removeprefix("torch."),
+            "arithmetic": "int8" if rounded else str(self._model.dtype).removeprefix("torch."),
             "engine": {"name": "transformers", "version": version("transformers"), "torch": version("torch")},
             "temperature": self._temperature,
         }

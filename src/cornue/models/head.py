@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cornue.models.int8 import Int8Linear
+from cornue.models.prepacked import PackedLinear
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Head:
             / float(getattr(config, "logits_scaling", None) or 1.0),
             softcap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
             vocabulary=vocabulary or len(layer.weight) or layer.out_features,
-            layer=layer if isinstance(layer, Int8Linear) or "forward" in vars(layer) else None,
+            layer=layer if isinstance(layer, (Int8Linear, PackedLinear)) else None,
         )
 
     def logits(self, hidden_RH: Tensor) -> Tensor:

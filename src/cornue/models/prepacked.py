@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,17 @@ from torch import Tensor, nn
 
 MOST_BYTES = 1 << 30
 ROWS = 32
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer whose weight is laid out."""
+
+    packed: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As ``nn.Linear``, up to rounding."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.packed, self.bias, "none", [], "")
+        return product
 
 
 @contextmanager
@@ -30,12 +40,12 @@ def prepacked(model: Any) -> Iterator[None]:
     try:
         for layer in layers:
             packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), ROWS)
-            multiply = torch.ops.mkldnn._linear_pointwise
-            vars(layer)["forward"] = partial(multiply, W=packed, B=layer.bias, attr="none", scalars=[], algorithm="")
+            layer.__class__, vars(layer)["packed"] = PackedLinear, packed
         yield
     finally:
         for layer in layers:
-            vars(layer).pop("forward", None)
+            layer.__class__ = nn.Linear
+            vars(layer).pop("packed", None)
 
 
 def _can(weight: Tensor) -> bool:

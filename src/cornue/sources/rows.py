@@ -103,11 +103,10 @@ def _columns(place: str, row: Row, columns: Mapping[str, str]) -> dict[str, str]
 def _asked(place: str, row: Row, found: Mapping[str, str]) -> tuple[tuple[Message, ...], str | None]:
     """The conversation up to where an answer is wanted, and the answer where there is one."""
     asked = row[found["question"]]
-    messages = (
-        _conversation(place, asked)
-        if isinstance(asked, (list, tuple))
-        else [Message(role="user", content=_text(asked))]
-    )
+    if isinstance(asked, (list, tuple)):
+        messages = _conversation(place, asked)
+    else:
+        messages = [Message(role="user", content=_text(asked))]
     answer = _text(row.get(found["answer"])) if "answer" in found else ""
     if messages and messages[-1].role == "assistant":
         *messages, last = messages
