@@ -7,6 +7,7 @@ one with random weights in four passes over the same draws, the hardest for draw
 
 Draws carry noise, so a difference to whole distributions is there, however small; enough seeds would show it. What is
 asked is whether it stands out from what three seeds do. The paired difference, which sees far less, is printed beside.
+What is asked was settled after a look at seeds 1 to 3; so it is asked of three others.
 
 Run it with ``make bench-capture-students``; ``--model`` names the teacher.
 """
@@ -37,7 +38,7 @@ from cornue.models.packed import hidden_states, pack
 from cornue.models.prune import prune
 
 FORMS = ("whole", "sampled", "top-50")
-SEEDS = (1, 2, 3)
+SEEDS = (4, 5, 6)
 # The 97.5 % point at two degrees of freedom.
 STUDENT_T = 4.303
 HELD_OUT = 0.2
