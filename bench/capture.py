@@ -16,6 +16,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 
 import results
 from cornue.capture.fidelity import REPLICATES, certificate, measure
-from cornue.capture.packing import Rows, Shape, encode
+from cornue.capture.packing import Form, Rows, Shape, encode
 from cornue.capture.sparse import DenseScorer, draw, join_rows, top, uniforms
 from cornue.capture.teacher import Text
 from cornue.models.load import load_model, load_tokenizer
@@ -34,8 +35,8 @@ from cornue.models.sample import generate
 
 MODELS = ("SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
 MODELS_FOLDER = results.ROOT / ".cache" / "models"
-FORMS = (("sampled", 12), ("sampled", 32), ("sampled", 48), ("sampled", 80), ("top", 12))
-CHOSEN = ("sampled", 80)
+CHOSEN: tuple[Form, int] = ("sampled", 80)
+FORMS: tuple[tuple[Form, int], ...] = (("sampled", 12), ("sampled", 32), ("sampled", 48), CHOSEN, ("top", 12))
 BYTES = 40.0
 SPEED = 0.90
 LARGE = 100_000
@@ -62,7 +63,7 @@ def main() -> int:
             continue
         found = once(
             f"{path.stem}-{options.tokens}-{options.pairs}",
-            lambda path=path: measured(path, options.tokens, options.pairs),
+            partial(measured, path, options.tokens, options.pairs),
         )
         rows += found["kept"]
         speeds.append(found["scoring"])

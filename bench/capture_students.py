@@ -20,7 +20,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,12 @@ def main() -> int:
         losses = {
             (form, seed): once(
                 f"{known}-{form}-{seed}",
-                lambda form=form, seed=seed, kind=kind: learn(lessons, train, held_out, form, seed, kind),
+                partial(learn, lessons, train, held_out, form, seed, kind),
             )
             for seed in SEEDS
             for form in FORMS
         }
-        untaught = once(f"{known}-untaught", lambda kind=kind: measure(kind.make(), lessons, held_out))
+        untaught = once(f"{known}-untaught", partial(before, lessons, held_out, kind))
         table += lines(kind, losses, untaught)
         bars.append(bar(kind, table[-len(FORMS) :]))
     figures = {"teacher": options.model.stem, "tokens": rows, "vocabulary": vocabulary, "draws": CHOSEN[1]}
@@ -102,7 +102,7 @@ def kinds(path: Path, lessons: Lessons, vocabulary: int) -> list[Kind]:
     @cache
     def cut() -> Any:
         model = load_model(path)
-        prune(model, [lessons.ids[0][:LOOKED_AT]], LAYERS)
+        prune(model, [(lessons.ids[0][:1], lessons.ids[0][1:LOOKED_AT])], LAYERS)
         return model
 
     sizes = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -178,6 +178,11 @@ def learn(lessons: Lessons, train: range, held_out: range, form: str, seed: int,
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
     return measure(student, lessons, held_out)
+
+
+def before(lessons: Lessons, held_out: range, kind: Kind) -> list[float]:
+    """The divergence of a student that has learnt nothing."""
+    return measure(kind.make(), lessons, held_out)
 
 
 @torch.no_grad()

@@ -75,7 +75,7 @@ class Case:
 
     def torch_fused(self, chunk: int | None) -> None:
         """torch's fused linear cross-entropy; None: with its own chunk."""
-        options = torch.nn.LinearCrossEntropyOptions(**({"batch_chunk_size": chunk} if chunk else {}))
+        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk)
         self.hidden_RH.grad = self.head.weight_VH.grad = None
         functional.linear_cross_entropy(self.hidden_RH, self.head.weight_VH, self.labels_R, options=options).backward()
 

@@ -86,7 +86,7 @@ def measure(name: str, side: str, seed: int, folder: Path, python: str, dtype: s
 
 def rate(found: dict[str, Any]) -> float:
     """Real tokens a second, the first step left out."""
-    return sum(found["tokens"][WARMUP:]) / sum(found["seconds"][WARMUP:])
+    return float(sum(found["tokens"][WARMUP:]) / sum(found["seconds"][WARMUP:]))
 
 
 def join(done: Measured) -> tuple[dict[str, Any], list[dict[str, Any]]]:

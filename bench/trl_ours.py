@@ -54,6 +54,8 @@ def main(side: str, name: str, seed: int, folder: Path, dtype: Any) -> dict[str,
     examples = materials.read(place, materials.TRAIN)
     settings = Settings(dtype=dtype)
     with tempfile.TemporaryDirectory() as scratch:
+        stage: LogitKdStage | OnPolicyKdStage
+        method: LogitKd | OnPolicyKd
         if side == "on_policy":
             stage, method = on_policy(student, examples, batches, folder, settings, seed, Path(scratch))
         else:

@@ -110,7 +110,8 @@ def disturb(endpoint: FakeEndpoint, answers: int, kills: int, lot: random.Random
     """
     arguments = [sys.executable, __file__, "--sitting", endpoint.url, "--answers", str(answers)]
     environment = {**os.environ, KEY_ENV: KEY}
-    journal, lost = work / "1-capture.partial", []
+    journal = work / "1-capture.partial"
+    lost: list[int] = []
     for kill in range(kills):
         goal = endpoint.answered + lot.uniform(0.2, 1.0) * max(1, answers - endpoint.answered) / (kills - kill + 1)
         with (work / f"sitting-{kill}.log").open("wb") as log:

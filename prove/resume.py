@@ -151,7 +151,7 @@ def cadence(job: Job) -> int:
 def spent(run: Path) -> float:
     """Wall seconds that a run's ledger counts."""
     lines = (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["numbers"].get("wall", {}).get("value", 0.0) for line in lines)
+    return float(sum(json.loads(line)["numbers"].get("wall", {}).get("value", 0.0) for line in lines))
 
 
 if __name__ == "__main__":

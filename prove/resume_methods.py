@@ -39,7 +39,7 @@ EXAMPLES = [
     Example(prompt_id=prompt.id, messages=prompt.messages, completion=f"SELECT {number} FROM towns")
     for number, prompt in enumerate(PROMPTS)
 ]
-STEPS = {"max_steps": 120, "epochs": 1000, "checkpoint_every": 7, "validate_every": 30}
+STEPS: dict[str, Any] = {"max_steps": 120, "epochs": 1000, "checkpoint_every": 7, "validate_every": 30}
 STAGES: dict[str, TrainStage] = {
     "sft": Sft(method="sft", batch_tokens=256, **STEPS),
     "logit_kd": LogitKd(method="logit_kd", live=True, truth=0.2, batch_tokens=256, **STEPS),
@@ -57,8 +57,13 @@ def student(seed: int) -> Student:
 def judge(prompt: Prompt, sample: Sample) -> Verdict:
     """Right is an answer with a letter of the first half of the alphabet."""
     right = any(letter in sample.text for letter in "abcdefghijklm")
-    value = "correct" if right else "wrong"
-    return Verdict(prompt_id=prompt.id, index=sample.index, value=value, reason="letters", verifier="letters")
+    return Verdict(
+        prompt_id=prompt.id,
+        index=sample.index,
+        value="correct" if right else "wrong",
+        reason="letters",
+        verifier="letters",
+    )
 
 
 def train(method: str, folder: Path) -> None:

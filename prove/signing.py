@@ -115,7 +115,7 @@ def compare(work: Path, python: str, key: SigningKey) -> tuple[dict[str, Any], l
         ),
         results.bar("frauds refused here", sum(refused_here) / len(FRAUDS), 1.0),
         results.bar(
-            "frauds refused by the reference", sum(row["reference"] for row in refused_there) / len(FRAUDS), 1.0
+            "frauds refused by the reference", sum(bool(row["reference"]) for row in refused_there) / len(FRAUDS), 1.0
         ),
     ]
     return figures, bars

@@ -70,4 +70,7 @@ def main(recipe: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(recorded() if sys.argv[1] == "--recorded" else main(sys.argv[1]))
+    if sys.argv[1] == "--recorded":
+        recorded()
+    else:
+        sys.exit(main(sys.argv[1]))

@@ -32,7 +32,11 @@ def prove(work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if done.returncode:
         print(done.stdout[-3000:])
     counted = {name: int(number) for number, name in re.findall(r"(\d+) (passed|failed|skipped|error)", done.stdout)}
-    figures = {"server": version, "passed": counted.get("passed", 0), "skipped": counted.get("skipped", 0)}
+    figures: dict[str, Any] = {
+        "server": version,
+        "passed": counted.get("passed", 0),
+        "skipped": counted.get("skipped", 0),
+    }
     bars = [
         results.bar("exit code of the database's tests with PostgreSQL", done.returncode, 0, at_most=True),
         results.bar("tests skipped", figures["skipped"], 0, at_most=True),

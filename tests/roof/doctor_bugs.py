@@ -221,9 +221,11 @@ class Endless(Student):
 
 def with_prompts(batch: Batch) -> Batch:
     rows = torch.tensor(batch.packed.starts)
-    more = {name: torch.cat([getattr(batch, name), torch.full((len(rows),), 0.1)]) for name in ("ce_R", "kl_R", "pg_R")}
+    ce_R, kl_R, pg_R = (
+        torch.cat([weights_R, torch.full((len(rows),), 0.1)]) for weights_R in (batch.ce_R, batch.kl_R, batch.pg_R)
+    )
     rows = torch.cat([batch.rows_R, rows])
-    return replace(batch, rows_R=rows, labels_R=batch.packed.ids_N[rows + 1], **more)
+    return replace(batch, rows_R=rows, labels_R=batch.packed.ids_N[rows + 1], ce_R=ce_R, kl_R=kl_R, pg_R=pg_R)
 
 
 def unpacked_attention(model: Any, packed: Packed) -> Tensor:
