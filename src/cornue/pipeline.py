@@ -91,8 +91,9 @@ class _Journey:
             return
         with self.sitting.at(step):
             facts = self.folder.do(step, inputs, work, resumes)
-        for line in _tell(facts):
-            self.sitting.say(f"{step}: {line}")
+        for name, value in facts.items():
+            if isinstance(value, (int, float, str)):
+                self.sitting.say(f"{step}: {name}: {value}")
 
     def capture(self) -> None:
         """Ask the teacher, or take the finished capture that the recipe names."""
@@ -358,8 +359,3 @@ def _saving(fitted: dict[str, Any]) -> str:
         fr=f"vocabulaire {vocabulary} entrées, {before / 1e6:.1f} → {after / 1e6:.1f} M paramètres, "
         f"textes de la tâche {tokens} jetons",
     )
-
-
-def _tell(facts: dict[str, Any]) -> list[str]:
-    """The plain facts of a step, one line each."""
-    return [f"{name}: {value}" for name, value in facts.items() if isinstance(value, (int, float, str))]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from cornue.records.errors import BadInput, CheckFailed
 from cornue.train.loop import Settings, learning_rate
-from cornue.train.weights import Weights
+from cornue.train.weights import BETAS, Weights
 
 from .conftest import lessons, sft, tiny_model, train
 
@@ -95,13 +95,30 @@ def test_low_rank_updates_resume_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_the_best_validated_weights_are_chosen(tmp_path: Path) -> None:
-    stage = sft(validate_every=1, epochs=2, learning_rate=1.0, warmup=0.0)
+    stage = sft(validate_every=1, epochs=3, learning_rate=3.0, warmup=0.0)
     end, figures = train(tmp_path, stage)
     best = min(figures, key=lambda figure: figure["validation_loss"])
     assert best["step"] < len(figures)
     kept = tmp_path / "best" / f"step-{int(best['step']):06d}"
     assert [folder.name for folder in (tmp_path / "best").iterdir()] == [kept.name]
     assert all(torch.equal(value, end[name]) for name, value in load_file(kept / "weights.safetensors").items())
+
+
+def test_weights_move_with_nesterovs_momentum() -> None:
+    model = tiny_model()
+    weights, draw = Weights(model, sft(weight_decay=0.0)), torch.Generator().manual_seed(0)
+    name, master = next(iter(weights.masters.items()))
+    place = weights.values()[name].double()
+    mean = square = torch.zeros_like(place)
+    (first, second), rate = BETAS, 0.01
+    for time in range(1, 6):
+        slope = torch.randn(place.shape, generator=draw)
+        master.grad = slope.clone()
+        weights.step(rate, float("inf"))
+        mean, square = first * mean + (1 - first) * slope, second * square + (1 - second) * slope.double() ** 2
+        ahead = first * mean / (1 - first**time) + (1 - first) * slope
+        place -= rate * ahead / ((square / (1 - second**time)).sqrt() + 1e-8)
+        assert torch.allclose(weights.values()[name].double(), place, atol=1e-6)
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:

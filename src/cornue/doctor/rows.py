@@ -91,7 +91,9 @@ def teacher_rows_match(subject: Subject) -> str:
                 f"{stage.method} : une ligne de l'enseignant s'écarte de {worst:.2g} fois sa masse du texte lu seul",
             )
     if not rows:
-        raise _no_teacher()
+        raise Absent(
+            words(en="no stage learns from a distribution", fr="aucune étape n'apprend d'une distribution de jetons")
+        )
     if learns_live(subject):
         _require_own_reading(subject)
     lessons = _cached_lessons(subject)
@@ -340,10 +342,4 @@ def _require_no_shift(lessons: Sequence[Lesson]) -> None:
         f"the capture gives the tokens that were written {own / max(1, rows):.2f}, their neighbours "
         f"{other / max(1, rows):.2f}",
         f"la capture donne {own / max(1, rows):.2f} aux jetons écrits, et {other / max(1, rows):.2f} à leurs voisins",
-    )
-
-
-def _no_teacher() -> Absent:
-    return Absent(
-        words(en="no stage learns from a distribution", fr="aucune étape n'apprend d'une distribution de jetons")
     )

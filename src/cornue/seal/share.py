@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cornue.records.errors import BadInput, CheckFailed
 from cornue.records.words import words
-from cornue.seal.manifest import MANIFEST, SIGNATURES, Manifest, folder_digest, read_manifest, require_manifest
+from cornue.seal.manifest import MANIFEST, SIGNATURES, folder_digest, read_manifest, require_manifest
 from cornue.seal.write import AnyPath, disk_failures, new_folder, write_bytes, write_text
 
 SHARED = ("capture", "pack")
@@ -81,7 +81,8 @@ def pull(wanted: str, shared: AnyPath, into: AnyPath) -> Path:
     source = find_shared(wanted, shared)
     digest = source.name.replace("-", ":")
     manifest = read_manifest(source)
-    target = Path(into) / f"{_plain_kind(manifest)}-{digest[7:19]}"
+    kind = manifest.kind if manifest.kind in SHARED else "folder"
+    target = Path(into) / f"{kind}-{digest[7:19]}"
     if target.exists():
         require_manifest(target)
         _require_digest(target, digest)
@@ -141,10 +142,6 @@ def _copy_signatures(source: Path, target: Path) -> None:
         if path.is_file() and not path.is_symlink() and not copy.exists():
             with disk_failures(copy):
                 write_bytes(copy, path.read_bytes())
-
-
-def _plain_kind(manifest: Manifest) -> str:
-    return manifest.kind if manifest.kind in SHARED else "folder"
 
 
 def _listed(place: Path) -> str:

@@ -157,7 +157,8 @@ def read_lineage(folder: Path) -> list[Step]:
             manifest = Manifest.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             continue
-        facts = [(name.replace("_", " "), value) for name, value in manifest.facts.items() if _is_plain(value)]
+        plain = ((name, value) for name, value in manifest.facts.items() if isinstance(value, (str, int, float)))
+        facts = [(name.replace("_", " "), value) for name, value in plain if value != ""]
         found.append(Step(kind, digest_file(path), len(manifest.files), facts))
     return found
 
@@ -194,7 +195,3 @@ def _lines(path: Path) -> list[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and value != ""

@@ -34,7 +34,9 @@ def read_folder(folder: Path) -> Iterator[tuple[str, Split | None, dict[str, Any
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and kind_of(path) in KINDS and path.name not in ABOUT and not _is_hidden(path, folder)
+        if path.is_file() and kind_of(path) in KINDS and path.name not in ABOUT
+        # Hidden folders and files are none of the data.
+        if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
     ]
     if not files:
         raise BadInput(
@@ -105,7 +107,3 @@ def _refuse_subsets(folder: Path, files: list[Path]) -> None:
             ),
             words("name one of these folders in sources.prompts", "nommez l'un de ces dossiers dans sources.prompts"),
         )
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)

@@ -46,7 +46,11 @@ class Weights:
         matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
         vectors = [weight for weight in self.masters.values() if weight.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            # ``_move`` steps at a share of the rate, by which decay is multiplied too.
+            [
+                {"params": matrices, "weight_decay": stage.weight_decay / BETAS[0]},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
             lr=stage.learning_rate,
             betas=BETAS,
             fused=True,
@@ -57,12 +61,24 @@ class Weights:
         gradients = [weight.grad for weight in self.masters.values() if weight.grad is not None]
         norm: Any = torch.nn.utils.get_total_norm(gradients)
         torch.nn.utils.clip_grads_with_norm_(self.masters.values(), clip, norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
-        self.optimiser.step()
+        self._move(learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
         self._publish()
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    @torch.no_grad()
+    def _move(self, rate: float) -> None:
+        """AdamW with Nesterov's momentum (NAdam, Dozat 2016): the newest gradient counts once more beside the mean."""
+        momentum, memory = BETAS
+        for group in self.optimiser.param_groups:
+            group["lr"] = momentum * rate
+        self.optimiser.step()
+        for weight in self.masters.values():
+            if weight.grad is not None:
+                state = self.optimiser.state[weight]
+                time = float(state["step"])
+                divisor = state["exp_avg_sq"].div(1 - memory**time).sqrt_().add_(self.optimiser.defaults["eps"])
+                weight.addcdiv_(weight.grad, divisor, value=-(1 - momentum) * rate)
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state, by the name of its weight."""
