@@ -36,6 +36,8 @@ from cornue.capture.sparse import draw, uniforms
 from cornue.models.load import load_model
 from cornue.models.packed import hidden_states, pack
 from cornue.models.prune import prune
+from cornue.records.recipe import Sft
+from cornue.train.weights import Weights
 
 FORMS = ("whole", "sampled", "top-50")
 SEEDS = (4, 5, 6)
@@ -159,8 +161,7 @@ class Lessons:
 def learn(lessons: Lessons, train: range, held_out: range, form: str, seed: int, kind: Kind) -> list[float]:
     """Train one student; its divergence from the teacher on each held-out text, in nats a token."""
     torch.manual_seed(seed)
-    student = kind.make()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=kind.rate, weight_decay=0.0)
+    weights = Weights(kind.make(), Sft(method="sft"))
     steps = [
         list(order[first : first + BATCH])
         for time in range(kind.passes)
@@ -168,16 +169,12 @@ def learn(lessons: Lessons, train: range, held_out: range, form: str, seed: int,
         for first in range(0, len(order), BATCH)
     ]
     for number, places in enumerate(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = kind.rate * min(1.0, (number + 1) / 10) * (1 - number / len(steps))
         # The same text gets the same draws in every pass, as it would from a capture.
         kept_RV = torch.cat([lessons.kept([place], form, seed * 100_000 + place) for place in places])
-        loss = -(kept_RV * student_log_p(student, lessons, places)).sum(1).mean()
-        optimizer.zero_grad()
+        loss = -(kept_RV * student_log_p(weights.model, lessons, places)).sum(1).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-    return measure(student, lessons, held_out)
+        weights.step(kind.rate * min(1.0, (number + 1) / 10) * (1 - number / len(steps)), clip=1.0)
+    return measure(weights.model, lessons, held_out)
 
 
 def before(lessons: Lessons, held_out: range, kind: Kind) -> list[float]:
