@@ -7,7 +7,9 @@ one with random weights in four passes over the same draws, the hardest for draw
 
 Draws carry noise, so a difference to whole distributions is there, however small; enough seeds would show it. What is
 asked is whether it stands out from what three seeds do. The paired difference, which sees far less, is printed beside.
-What is asked was settled after a look at seeds 1 to 3; so it is asked of three others.
+What is asked was settled after a look at seeds 1 to 3; of seeds 4 to 6, under AdamW, it did not hold
+(``docs/log.md``). Now students move as the product moves them, and seeds 4 to 6 are no longer fresh: to confirm
+anything, take others.
 
 Run it with ``make bench-capture-students``; ``--model`` names the teacher.
 """

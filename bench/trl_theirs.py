@@ -1,8 +1,9 @@
 """TRL's side of the comparison: one measurement in one process, as ``train_vs_trl`` asks for it.
 
-TRL's trainers as they are, with the texts, the order, the schedule and the optimiser's constants of our side. Gradient
-checkpointing, which TRL switches on by default, is off unless ``gkd_default`` is asked for: it saves memory and costs
-speed. It prints what it measured as one line of JSON.
+TRL's trainers as they are, with the texts, the order, the schedule and the optimiser's constants of our side; the
+optimiser is TRL's AdamW, where ours has Nesterov's momentum. Gradient checkpointing, which TRL switches on by default,
+is off unless ``gkd_default`` is asked for: it saves memory and costs speed. It prints what it measured as one line of
+JSON.
 """
 
 from __future__ import annotations

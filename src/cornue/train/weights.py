@@ -68,7 +68,7 @@ class Weights:
 
     @torch.no_grad()
     def _move(self, rate: float) -> None:
-        """AdamW with Nesterov's momentum (NAdam, Dozat 2016): the newest gradient counts once more beside the mean."""
+        """AdamW with the newest gradient counted once more: Nesterov's momentum, close to NAdam (Dozat 2016)."""
         momentum, memory = BETAS
         for group in self.optimiser.param_groups:
             group["lr"] = momentum * rate
