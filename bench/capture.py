@@ -27,7 +27,7 @@ import torch
 import results
 from cornue.capture.fidelity import REPLICATES, certificate, measure
 from cornue.capture.packing import Form, Rows, Shape, encode
-from cornue.capture.sparse import DenseScorer, draw, join_rows, top, uniforms
+from cornue.capture.sparse import DenseScorer, draw, join_rows, top
 from cornue.capture.teacher import Text
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import pack
@@ -150,12 +150,12 @@ def kept(name: str, scorer: DenseScorer, texts: Sequence[Text]) -> list[dict[str
     shapes = [Shape(form=form, width=width, vocabulary=vocabulary) for form, width in FORMS]
     errors: list[list[Any]] = [[] for _ in shapes]
     parts: list[dict[int, list[Rows]]] = [defaultdict(list) for _ in shapes]
-    for place, part, whole_RV in scorer.whole(texts):
+    combs = [[scorer.comb(time) for time in range(REPLICATES)] for _ in shapes]
+    for place, _, whole_RV in scorer.whole(texts):
         p_RV = torch.from_numpy(whole_RV)
         for number, shape in enumerate(shapes):
-            seeds = [texts[place].seed + part.start + 7919 * (time + 1) for time in range(REPLICATES)]
             if shape.form == "sampled":
-                rows = [draw(p_RV, shape.width, uniforms(seed, len(p_RV))) for seed in seeds]
+                rows = [draw(p_RV, shape.width, comb_V) for comb_V in combs[number]]
             else:
                 rows = [top(p_RV.log(), shape.width)]
             errors[number].append(measure(whole_RV, rows, shape))

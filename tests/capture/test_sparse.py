@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cornue.capture.packing import Rows, Shape, targets_of
-from cornue.capture.sparse import DenseScorer, draw, top, uniforms
+from cornue.capture.sparse import DenseScorer, draw, join_rows, top
 from cornue.capture.teacher import Text
 
 VOCABULARY, ROWS_OF_HEAD = 300, 320
@@ -45,38 +45,56 @@ def same(one: Rows, other: Rows) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("splits", "ids", "codes", "tails"))
 
 
-def test_counts_of_a_row_add_up_to_the_draws_and_ids_ascend() -> None:
-    rows = draw(torch.softmax(torch.randn(20, 1000) * 3, -1), 33, uniforms(1, 20))
-    assert np.add.reduceat(rows.codes, rows.splits[:-1]).tolist() == [33] * 20
+def distributions(rows: int, vocabulary: int, spread: float = 3.0) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.softmax(torch.randn(rows, vocabulary) * spread, -1)
+
+
+def comb(seed: int, vocabulary: int) -> torch.Tensor:
+    return torch.rand(vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def counts(p: torch.Tensor, draws: int, seed: int) -> np.ndarray:
+    """How often each id was drawn in each row."""
+    rows = draw(p, draws, comb(seed, p.shape[1]))
+    dense = np.zeros(p.shape)
+    dense[np.repeat(np.arange(len(p)), np.diff(rows.splits)), rows.ids] = rows.codes
+    return dense
+
+
+def test_drawn_ids_ascend_in_every_row() -> None:
+    rows = draw(distributions(20, 1000), 33, comb(1, 1000))
     for first, last in zip(rows.splits[:-1], rows.splits[1:], strict=True):
         assert np.all(np.diff(rows.ids[first:last]) > 0)
 
 
-def test_draws_are_unbiased_for_every_probability() -> None:
-    torch.manual_seed(0)
-    p = torch.softmax(torch.randn(1, 500) * 2, -1)
-    times, draws = 2000, 16
-    rows = draw(p.expand(times, -1).contiguous(), draws, uniforms(3, times))
-    mean = np.bincount(rows.ids, rows.codes, 500) / draws / times
-    deviations = (mean - p[0].numpy()) / np.sqrt(p[0].numpy() / draws / times)
+def test_draws_are_unbiased_for_every_probability_of_every_row() -> None:
+    p, times, draws = distributions(5, 200, spread=1.0), 2000, 16
+    mean = sum(counts(p, draws, seed) for seed in range(times)) / draws / times
+    deviations = (mean - p.numpy()) / np.sqrt(p.numpy() / draws / times)
     assert np.abs(deviations).max() < 4.5
     assert deviations.std() < 1.1
 
 
-def test_a_count_differs_from_its_expectation_by_less_than_one() -> None:
-    torch.manual_seed(0)
-    p = torch.softmax(torch.randn(50, 500) * 2, -1)
-    rows = draw(p, 64, uniforms(3, 50))
-    dense = np.zeros((50, 500))
-    dense[np.repeat(np.arange(50), np.diff(rows.splits)), rows.ids] = rows.codes
-    assert np.abs(dense - 64 * p.numpy()).max() < 1 + 1e-4
+def test_over_any_stretch_of_rows_a_count_differs_from_its_expectation_by_less_than_one() -> None:
+    p = distributions(60, 500)
+    drawn = counts(p, 64, 3)
+    for first, last in [(0, 1), (7, 8), (0, 60), (20, 41)]:
+        assert np.abs(drawn[first:last].sum(0) - 64 * p[first:last].sum(0).numpy()).max() < 1 + 1e-4
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60])
+def test_draws_of_some_rows_at_a_time_are_those_of_all_at_once(rows: int) -> None:
+    p, comb_V = distributions(60, 500), comb(3, 500)
+    parts = [draw(p[first : first + rows], 64, comb_V) for first in range(0, 60, rows)]
+    assert same(join_rows(parts), draw(p, 64, comb(3, 500)))
 
 
 def test_ids_without_mass_are_never_drawn() -> None:
     logits = torch.randn(200, 300)
     logits[:, 100:] = -torch.inf
     logits[:, :40] = -torch.inf
-    rows = draw(torch.softmax(logits, -1), 50, uniforms(9, 200))
+    rows = draw(torch.softmax(logits, -1), 50, comb(9, 300))
     assert rows.ids.min() >= 40 and rows.ids.max() < 100
 
 
@@ -102,13 +120,13 @@ def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
     }
 
 
-def test_draws_do_not_depend_on_the_neighbours(model: Any) -> None:
+def test_draws_depend_on_the_texts_and_not_on_how_many_rows_are_formed_at_a_time(model: Any) -> None:
     shape = Shape(form="sampled", width=8, vocabulary=VOCABULARY)
-    asked = texts()
-    together = dict(DenseScorer(model, WORDS).score(asked, shape))
-    for place, text in enumerate(asked):
-        [(_, alone)] = DenseScorer(model, WORDS).score([text], shape)
-        assert same(alone, together[place])
+    scorer = DenseScorer(model, WORDS)
+    together = dict(scorer.score(texts(), shape))
+    scorer._rows = 3
+    for place, rows in scorer.score(texts(), shape):
+        assert same(rows, together[place])
 
 
 def test_a_temperature_softens_the_distribution(model: Any) -> None:

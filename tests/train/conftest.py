@@ -60,6 +60,7 @@ def train(
     data: list[Lesson] | None = None,
     dtype: torch.dtype = torch.float32,
     stop_after: int = 0,
+    checks: list[Lesson] | None = None,
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     """Train the tiny student; returns its weights and its figures. Stops by an error after ``stop_after`` steps."""
     model = tiny_model()
@@ -72,7 +73,7 @@ def train(
             raise KeyboardInterrupt
 
     data = data or lessons()
-    method = SftMethod(model, data, data[:4], stage, settings, seed=1)
+    method = SftMethod(model, data, checks or data[:4], stage, settings, seed=1)
     learn(weights, method, stage, folder, settings=settings, progress=Silent(), on_step=on_step)
     weights.finish()
     return {name: value.clone() for name, value in model.state_dict().items()}, figures

@@ -1,10 +1,11 @@
 """Packs what a teacher held likely at each token of a completion into few bytes, and takes it out again by sample.
 
-Two forms. ``sampled``: ids drawn from the teacher's distribution with how often each was drawn; counts over draws are
-unbiased probabilities. ``top``: the likeliest ids with their log-probabilities in steps of 1/256 nat, and the mass of
-all others as one class. The token that was written stands in the sample already, so its id is not stored again; the
-others are stored as an ascending set. Shards are safetensors files, read by slices, one byte string per sample, each
-bound to its sample by the digest of the token ids. It computes no probability and needs no torch.
+Two forms. ``sampled``: ids drawn from the teacher's distribution with how often each was drawn; counts over the draws
+that are expected of a row are unbiased probabilities, which add up to 1 on average. ``top``: the likeliest ids with
+their log-probabilities in steps of 1/256 nat, and the mass of all others as one class. The token that was written
+stands in the sample already, so its id is not stored again; the others are stored as an ascending set. Shards are
+safetensors files, read by slices, one byte string per sample, each bound to its sample by the digest of the token ids.
+It computes no probability and needs no torch.
 
 Shapes: L tokens of a completion, one row each; E entries in all rows.
 """
@@ -30,7 +31,7 @@ Form = Literal["sampled", "top"]
 NATS = 256
 LOG_BITS = 12
 # How rows are coded; shards that were coded otherwise are refused, since their bytes would give other rows.
-CODING = "2"
+CODING = "3"
 DIGEST_BYTES = 16
 Ints = NDArray[np.int64]
 
@@ -40,7 +41,7 @@ class Shape(Record):
 
     form: Form
     width: int
-    """Draws a row (``sampled``) or entries a row (``top``)."""
+    """Draws a row on average (``sampled``) or entries a row (``top``)."""
     vocabulary: int
     """Ids that the teacher may give; rows hold smaller ones only."""
     temperature: float = 1.0
@@ -71,7 +72,7 @@ class Targets:
     Args:
         splits: (L + 1) where each row's entries begin and end.
         ids: (E) token ids.
-        weights: (E) probabilities; with ``rest``, each row adds up to 1.
+        weights: (E) probabilities; with ``rest``, each row adds up to 1, drawn ones on average.
         rest: (L) mass on ids that are not named.
     """
 
@@ -108,8 +109,10 @@ def encode(rows: Rows, tokens: Ints, shape: Shape) -> bytes:
     streams = [has.astype(np.uint8), bits.gamma(others + 1)]
     streams.append(bits.ascending(rows.ids[~written], _splits(others), shape.vocabulary))
     if shape.form == "sampled":
-        # Counts of a row add up to the draws, so that of the written token need not be stored.
-        streams.append(bits.gamma(rows.codes[~written]))
+        # Counts of a row add up to about the draws: of the written token's, what is over or missing is stored.
+        totals = np.bincount(row, rows.codes, len(tokens)).astype(np.int64)
+        over = (totals - shape.width)[has > 0]
+        streams += [bits.gamma(rows.codes[~written]), bits.gamma(np.where(over > 0, 2 * over, 1 - 2 * over))]
     else:
         logs = np.concatenate([rows.codes[~written], rows.codes[written], rows.tails])
         streams.append(bits.fixed(logs, np.full(len(logs), LOG_BITS)))
@@ -131,7 +134,9 @@ def decode(data: bytes | NDArray[np.uint8], tokens: Ints, shape: Shape) -> Rows:
     if shape.form == "sampled":
         counts = reader.gamma(len(other_ids))
         left = shape.width - np.bincount(row_of_others, counts, len(tokens)).astype(np.int64)
-        codes, tails = np.concatenate([counts, left[row_of_written]]), np.zeros(0, dtype=np.int64)
+        over = reader.gamma(len(row_of_written))
+        over = np.where(over & 1, -(over >> 1), over >> 1)
+        codes, tails = np.concatenate([counts, left[row_of_written] + over]), np.zeros(0, dtype=np.int64)
     else:
         logs = reader.fixed(np.full(len(other_ids) + len(row_of_written) + len(tokens), LOG_BITS))
         codes, tails = logs[: -len(tokens)], logs[len(logs) - len(tokens) :]

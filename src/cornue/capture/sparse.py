@@ -4,11 +4,12 @@ Given texts are run through a transformers model; from its hidden states the log
 formed, reduced and thrown away, so no (tokens × vocabulary) tensor is kept and no Python runs per token. This is the
 one file of the room that needs torch. It writes nothing.
 
-Sampled rows are drawn systematically: one uniform number shifts a comb of n equal steps over the cumulated
-distribution. Every id is then drawn n·p times on average, rounded up or down, so counts over n are unbiased for each
-probability, as with independent draws (Random Sampling KD, arXiv 2503.16870), with much less noise.
+Sampled rows are drawn systematically, each id along the texts: what is expected of it, n·p, adds up from row to row
+after a random beginning, and each whole number that is passed is a draw. Counts over n are unbiased for each
+probability, as with independent draws (Random Sampling KD, arXiv 2503.16870), with much less noise: over any stretch of
+rows an id is drawn as often as expected, give or take one. A row's counts add up to n on average only.
 
-Shapes: R rows, V vocabulary, H hidden size, B blocks of S ids, n draws.
+Shapes: R rows, V vocabulary, H hidden size, U ids that are drawn in some row, n draws.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from cornue.capture.fidelity import REPLICATES, Floats, measure
 from cornue.capture.packing import Rows, Shape, log_codes
@@ -32,8 +32,9 @@ from cornue.models.int8 import Int8Linear
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import hidden_states, pack, use_attention
 
-BLOCK = 128
 BATCH_TOKENS = 2048
+# In more rows at a time more ids are drawn, each of which is then looked at in every row.
+DRAWN_ROWS = 64
 CELLS = 1 << 24
 COMMON_LEAST = 64
 
@@ -85,9 +86,9 @@ class DenseScorer(Scorer):
     def errors(self, texts: Sequence[Text], shape: Shape) -> Iterator[Floats]:
         """See ``Scorer``."""
         times = REPLICATES if shape.form == "sampled" else 1
-        for place, part, p_RV in self._whole(texts):
-            seeds = [texts[place].seed + part.start + 7919 * (time + 1) for time in range(times)]
-            replicates = [reduce_rows(p_RV.log(), shape, uniforms(seed, len(p_RV))) for seed in seeds]
+        combs = [self.comb(texts[0].seed + 7919 * (time + 1)) for time in range(times) if texts]
+        for _, _, p_RV in self._whole(texts):
+            replicates = [reduce_rows(p_RV.log(), shape, comb_V) for comb_V in combs]
             yield measure(p_RV.cpu().numpy(), replicates, shape)
 
     def _whole(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, Tensor]]:
@@ -101,29 +102,31 @@ class DenseScorer(Scorer):
     def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
         """The reduced rows of each text, with its place among the texts, in any order.
 
-        The draws depend on a text's seed, never on its neighbours.
+        The draws depend on the seed of the first text, and on which texts there are.
         """
+        comb_V = self.comb(texts[0].seed if texts else 0)
         waiting: list[tuple[int, Tensor]] = []
         for place, hidden_LH in self._hidden(texts):
             waiting.append((place, hidden_LH))
             if sum(len(hidden) for _, hidden in waiting) >= self._rows:
-                yield from self._reduce(waiting, texts, shape)
+                yield from self._reduce(waiting, shape, comb_V)
                 waiting = []
-        yield from self._reduce(waiting, texts, shape)
+        yield from self._reduce(waiting, shape, comb_V)
+
+    def comb(self, seed: int) -> Tensor:
+        """Where the draws of each id begin (V): uniform numbers from 0 to 1 that depend on the seed only."""
+        uniforms = np.random.Generator(np.random.Philox(seed)).random(len(self._head.weight_VH))
+        return torch.from_numpy(uniforms).to(self._head.weight_VH.device)
 
     def _reduce(
-        self, waiting: Sequence[tuple[int, Tensor]], texts: Sequence[Text], shape: Shape
+        self, waiting: Sequence[tuple[int, Tensor]], shape: Shape, comb_V: Tensor
     ) -> Iterator[tuple[int, Rows]]:
         """Reduce the hidden states of several texts, as many rows at a time as the logits' memory allows."""
         if not waiting:
             return
         hidden_RH = torch.cat([hidden for _, hidden in waiting])
-        uniforms_R = np.concatenate([uniforms(texts[place].seed, len(hidden)) for place, hidden in waiting])
-        parts = []
-        for first in range(0, len(hidden_RH), self._rows):
-            part = slice(first, first + self._rows)
-            parts.append(reduce_rows(self.logits(hidden_RH[part]), shape, uniforms_R[part]))
-        whole = join_rows(parts)
+        parts = [slice(first, first + self._rows) for first in range(0, len(hidden_RH), self._rows)]
+        whole = join_rows([reduce_rows(self.logits(hidden_RH[part]), shape, comb_V) for part in parts])
         first = 0
         for place, hidden in waiting:
             yield place, part_of_rows(whole, first, first + len(hidden))
@@ -156,50 +159,36 @@ def load_scorer(path: Path, weights: str, temperature: float) -> DenseScorer:
     return DenseScorer(load_model(path), load_tokenizer(path), weights, temperature)
 
 
-def uniforms(seed: int, count: int) -> NDArray[np.float64]:
-    """Uniform numbers between 0 and 1, neither included, that depend on the seed only."""
-    return (np.random.Generator(np.random.Philox(seed)).integers(0, 1 << 32, count) + 0.5) / (1 << 32)
-
-
-def reduce_rows(logits_RV: Tensor, shape: Shape, uniforms_R: NDArray[np.float64]) -> Rows:
-    """Logits reduced to the form that is wanted; they are overwritten."""
+def reduce_rows(logits_RV: Tensor, shape: Shape, comb_V: Tensor) -> Rows:
+    """Logits reduced to the form that is wanted; they are overwritten, and the comb is moved on."""
     if shape.form == "sampled":
         # A second matrix of this size would cost more time in fresh memory than the softmax itself.
-        return draw(torch.softmax(logits_RV, dim=-1, out=logits_RV), shape.width, uniforms_R)
+        return draw(torch.softmax(logits_RV, dim=-1, out=logits_RV), shape.width, comb_V)
     return top(logits_RV, shape.width)
 
 
-def draw(probabilities_RV: Tensor, draws: int, uniforms_R: NDArray[np.float64]) -> Rows:
-    """Systematic draws from each row: E[count of an id] is exactly ``draws`` times its probability.
+def draw(probabilities_RV: Tensor, draws: int, comb_V: Tensor) -> Rows:
+    """Draws from each row: E[count of an id] is exactly ``draws`` times its probability.
 
-    Blocks of the vocabulary are cumulated in fp64 first, ids only within blocks that are hit, so that the smallest
-    probabilities are not lost in rounding and one pass over the row is enough.
+    Args:
+        comb_V: how far each id has come towards its next draw, from 0 to 1 in fp64; uniform before the first rows, and
+            moved on in place for those that follow.
     """
-    count_R, vocabulary = probabilities_RV.shape
-    device = probabilities_RV.device
-    if vocabulary % BLOCK:
-        probabilities_RV = functional.pad(probabilities_RV, (0, BLOCK - vocabulary % BLOCK))
-    cells_RBS = probabilities_RV.view(count_R, -1, BLOCK)
-    blocks = cells_RBS.shape[1]
-    mass_RB = cells_RBS.sum(-1).double()
-    ends_RB = mass_RB.cumsum(1)
-    comb_Rn = torch.arange(draws, device=device) + torch.from_numpy(uniforms_R).to(device)[:, None]
-    comb_Rn = comb_Rn / draws * ends_RB[:, -1:]
-    hit_Rn = torch.searchsorted(ends_RB, comb_Rn, right=True).clamp_(max=blocks - 1)
-    into_Rn = comb_Rn - (ends_RB - mass_RB).gather(1, hit_Rn)
-    into_Rn = (into_Rn / mass_RB.gather(1, hit_Rn)).clamp_(0.0, 1 - 1e-9)
-    which = (hit_Rn + torch.arange(count_R, device=device)[:, None] * blocks).flatten()
-    used_U, place = torch.unique_consecutive(which, return_inverse=True)
-    inside_US = cells_RBS.reshape(-1, BLOCK)[used_U].double().cumsum(1)
-    inside_US /= inside_US[:, -1:].clone()
-    ladder = (inside_US + torch.arange(len(used_U), device=device)[:, None]).flatten()
-    cell = torch.searchsorted(ladder, into_Rn.flatten() + place, right=True) - place * BLOCK
-    drawn = used_U[place] * BLOCK + cell.clamp_(max=BLOCK - 1)
-    entries, times = torch.unique_consecutive(drawn, return_counts=True)
-    row = torch.div(entries, blocks * BLOCK, rounding_mode="floor")
-    sizes = torch.bincount(row, minlength=count_R).cpu().numpy()
-    ids = (entries - row * blocks * BLOCK).cpu().numpy()
-    return Rows(_splits(sizes), ids, times.cpu().numpy(), np.zeros(0, dtype=np.int64))
+    firsts = range(0, len(probabilities_RV), DRAWN_ROWS)
+    return join_rows([_draw(probabilities_RV[first : first + DRAWN_ROWS], draws, comb_V) for first in firsts])
+
+
+def _draw(probabilities_RV: Tensor, draws: int, comb_V: Tensor) -> Rows:
+    """A product finds the few ids that can be drawn in these rows at all; only they are added up row by row."""
+    ends_V = comb_V + probabilities_RV.new_full((len(probabilities_RV),), draws) @ probabilities_RV
+    ids_U = (ends_V >= 1).nonzero()[:, 0]
+    passed_RU = (probabilities_RV[:, ids_U].double() * draws).cumsum(0).add_(comb_V[ids_U])
+    ends_V[ids_U] = passed_RU[-1].frac()
+    comb_V.copy_(ends_V)
+    counts_RU = passed_RU.floor().diff(dim=0, prepend=torch.zeros_like(passed_RU[:1])).long().cpu().numpy()
+    row_E, column_E = counts_RU.nonzero()
+    splits = _splits(np.bincount(row_E, minlength=len(counts_RU)))
+    return Rows(splits, ids_U.cpu().numpy()[column_E], counts_RU[row_E, column_E], np.zeros(0, dtype=np.int64))
 
 
 def top(logits_RV: Tensor, entries: int) -> Rows:

@@ -46,13 +46,9 @@ class Weights:
         matrices = [weight for weight in self.masters.values() if weight.ndim > 1]
         vectors = [weight for weight in self.masters.values() if weight.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
-            # ``_move`` steps at a share of the rate, by which decay is multiplied too.
-            [
-                {"params": matrices, "weight_decay": stage.weight_decay / BETAS[0]},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
+            [{"params": matrices, "decay": stage.weight_decay}, {"params": vectors, "decay": 0.0}],
             lr=stage.learning_rate,
-            betas=BETAS,
+            betas=(BETAS[0] ** 2, BETAS[1]),
             fused=True,
         )
 
@@ -68,17 +64,21 @@ class Weights:
 
     @torch.no_grad()
     def _move(self, rate: float) -> None:
-        """AdamW with the newest gradient counted once more: Nesterov's momentum, close to NAdam (Dozat 2016)."""
-        momentum, memory = BETAS
+        """AdamW with Nesterov's momentum (NAdam, Dozat 2016): what counts is the mean a gradient ahead, βm + (1 − β)g.
+
+        From the mean of the step before, AdamW makes that with β² in β's place; the mean itself is then made of it.
+        """
+        states: dict[Tensor, dict[str, Any]] = self.optimiser.state
+        momentum = BETAS[0]
+        time = 1 + float(next(iter(states.values()), {}).get("step", 0))
+        # AdamW takes the weights of its mean to add up to 1 − β²ᵗ; those of the mean ahead add up to 1 − βᵗ⁺¹.
+        ahead = (1 - momentum ** (2 * time)) / (1 - momentum ** (time + 1))
         for group in self.optimiser.param_groups:
-            group["lr"] = momentum * rate
+            group.update(lr=ahead * rate, weight_decay=group["decay"] / ahead)
         self.optimiser.step()
         for weight in self.masters.values():
             if weight.grad is not None:
-                state = self.optimiser.state[weight]
-                time = float(state["step"])
-                divisor = state["exp_avg_sq"].div(1 - memory**time).sqrt_().add_(self.optimiser.defaults["eps"])
-                weight.addcdiv_(weight.grad, divisor, value=-(1 - momentum) * rate)
+                states[weight]["exp_avg"].lerp_(weight.grad, 1 - 1 / momentum)
 
     def moments(self) -> dict[str, Tensor]:
         """The optimiser's state, by the name of its weight."""
