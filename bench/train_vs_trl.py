@@ -3,8 +3,9 @@
 Same teacher, student, texts, order, batch, schedule and arithmetic type; one process per measurement, sides in turn,
 another draw of texts in each round. TRL's ``GKDTrainer`` (offline, forward KL) stands against ours with cached targets,
 with a live teacher, and with one rounded to 8-bit integers; its ``DistillationTrainer`` against our ``on_policy_kd``.
-The optimisers differ: ours has Nesterov's momentum, TRL's is its AdamW. Only real tokens count. Measurements are kept
-by commit, so a run with ``--minutes`` ends early with exit code 75 and the next one goes on.
+The optimisers differ: ours has Nesterov's momentum, TRL's is its AdamW, which gets less far in so few steps; so the
+divergences compare tools, not losses. Only real tokens count. Measurements are kept by commit, so a run with
+``--minutes`` ends early with exit code 75 and the next one goes on.
 
 TRL is no dependency: ``pip install --no-deps -r bench/train_vs_trl.txt`` into any environment that sees this one's
 packages, and name its Python with ``--python`` or in PEER_PYTHON. Then ``make bench-train-vs-trl``.

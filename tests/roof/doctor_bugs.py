@@ -21,6 +21,7 @@ from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerF
 
 from cornue.capture.packing import Targets
 from cornue.capture.reader import Service
+from cornue.capture.sparse import draw
 from cornue.doctor.passes import Twin
 from cornue.doctor.subject import Subject
 from cornue.models.engine import Completion, Request
@@ -275,16 +276,37 @@ class Renormalised(Capture):
         return replace(found, weights=found.weights / (1 - found.rest)[row], rest=np.zeros_like(found.rest))
 
 
+class Drawn(Capture):
+    """Sixteen draws a row on average, as the scorer makes them, each with this weight."""
+
+    weight = 1 / 16
+
+    def serves(self, objective: str, temperature: float) -> Service:
+        return "unbiased" if (objective, temperature) == ("forward_kl", self.temperature) else "no"
+
+    def targets(self, prompt_id: str, index: int) -> Targets:
+        kept = super().targets(prompt_id, index)
+        p_LW = torch.zeros(len(kept.rest), len(self.tokenizer))
+        p_LW[np.repeat(np.arange(len(kept.rest)), np.diff(kept.splits)), kept.ids] = torch.from_numpy(kept.weights)
+        rows = draw(p_LW, 16, torch.rand(p_LW.shape[1], generator=torch.Generator().manual_seed(1)).double())
+        weights = (rows.codes * self.weight).astype(np.float32)
+        return Targets(rows.splits, rows.ids, weights, np.zeros_like(kept.rest))
+
+
+class Undivided(Drawn):
+    weight = 1.0
+
+
 class Boastful(Capture):
     def serves(self, objective: str, temperature: float) -> Service:
         return "exactly"
 
 
-def capture(kind: type[Capture]) -> Callable[[Subject], Subject]:
+def capture(kind: type[Capture], entries: int = 8) -> Callable[[Subject], Subject]:
     def plant(sound: Subject) -> Subject:
         held = sound.teacher
         assert isinstance(held, Student)
-        return changed(sound, distributions=kind(held, EXAMPLES, held.model, entries=8))
+        return changed(sound, distributions=kind(held, EXAMPLES, held.model, entries=entries))
 
     return plant
 
@@ -532,6 +554,7 @@ BUGS = (
     Bug(10, "cut sum clamped", loss(clamped)),
     Bug(11, "entries renormalised in the loss", in_loss(Sparse, renormalised)),
     Bug(11, "entries renormalised in the capture", capture(Renormalised)),
+    Bug(11, "counts not divided by the draws", capture(Undivided, entries=0)),
     Bug(12, "entries clipped", in_loss(Dense, lambda item: replace(item, divergence=clipped))),
     Bug(13, "direction swapped", in_each(Dense, swapped)),
     Bug(13, "mixture of logarithms", in_each(Dense, mixed_in_logs)),

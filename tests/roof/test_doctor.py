@@ -9,7 +9,7 @@ import pytest
 from cornue.doctor.examine import CHECKS, examine_subject, show
 from cornue.doctor.subject import Subject
 
-from .doctor_bugs import BUGS, STAGES, Bug, granite, subject
+from .doctor_bugs import BUGS, STAGES, Bug, Drawn, capture, granite, subject
 
 UNBUILT = {25}
 
@@ -29,6 +29,11 @@ def test_a_sound_subject_passes_every_check_whose_feature_exists(sound: Subject)
 def test_a_family_that_scales_its_logits_passes(tmp_path: Path) -> None:
     found = examine_subject(granite(tmp_path), (4, 5, 9, 16, 20, 28))
     assert {finding.value for finding in found} == {"passed"}
+
+
+def test_drawn_rows_which_add_up_to_one_on_average_pass(tmp_path: Path) -> None:
+    found = examine_subject(capture(Drawn, entries=0)(subject(tmp_path)), (8, 11, 12, 17, 23, 24))
+    assert [finding.reason for finding in found if finding.value == "failed"] == []
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=str)
