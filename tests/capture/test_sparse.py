@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from cornue.capture.packing import Rows, Shape, targets_of
 from cornue.capture.sparse import DenseScorer, draw, join_rows, top
 from cornue.capture.teacher import Text
+from cornue.models import int8
 
 VOCABULARY, ROWS_OF_HEAD = 300, 320
 WORDS = range(VOCABULARY)
@@ -118,6 +120,16 @@ def test_every_text_comes_back_with_one_row_per_token(model: Any) -> None:
     assert {place: len(row.splits) - 1 for place, row in rows.items()} == {
         place: len(text.completion) for place, text in enumerate(asked)
     }
+
+
+def test_a_rounded_model_whose_head_has_let_go_of_its_floats_is_drawn_from(model: Any) -> None:
+    rounded = copy.deepcopy(model)
+    int8.freeze(rounded)
+    assert rounded.get_output_embeddings().weight.numel() == 0
+    shape = Shape(form="sampled", width=64, vocabulary=VOCABULARY)
+    for _, rows in DenseScorer(rounded, WORDS).score(texts(), shape):
+        assert rows.ids.max() < VOCABULARY
+        assert rows.codes.sum() == pytest.approx(64 * (len(rows.splits) - 1), rel=0.3)
 
 
 def test_draws_depend_on_the_texts_and_not_on_how_many_rows_are_formed_at_a_time(model: Any) -> None:

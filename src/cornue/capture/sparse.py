@@ -115,7 +115,7 @@ class DenseScorer(Scorer):
 
     def comb(self, seed: int) -> Tensor:
         """Where the draws of each id begin (V): uniform numbers from 0 to 1 that depend on the seed only."""
-        uniforms = np.random.Generator(np.random.Philox(seed)).random(len(self._head.weight_VH))
+        uniforms = np.random.Generator(np.random.Philox(seed)).random(self._head.vocabulary)
         return torch.from_numpy(uniforms).to(self._head.weight_VH.device)
 
     def _reduce(
@@ -172,10 +172,10 @@ def draw(probabilities_RV: Tensor, draws: int, comb_V: Tensor) -> Rows:
 
     Args:
         comb_V: how far each id has come towards its next draw, from 0 to 1 in fp64; uniform before the first rows, and
-            moved on in place for those that follow.
+            moved on in place for those that follow. Ids beyond it have no mass.
     """
-    firsts = range(0, len(probabilities_RV), DRAWN_ROWS)
-    return join_rows([_draw(probabilities_RV[first : first + DRAWN_ROWS], draws, comb_V) for first in firsts])
+    parts = [slice(first, first + DRAWN_ROWS) for first in range(0, len(probabilities_RV), DRAWN_ROWS)]
+    return join_rows([_draw(probabilities_RV[part, : len(comb_V)], draws, comb_V) for part in parts])
 
 
 def _draw(probabilities_RV: Tensor, draws: int, comb_V: Tensor) -> Rows:
