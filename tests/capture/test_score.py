@@ -83,10 +83,15 @@ def test_every_token_has_its_row_in_the_capture(tmp_path: Path, form: str) -> No
     capture = captured(tmp_path, distributions=form, width=8)
     shards = Shards(shards_of(capture.folder))
     assert len(shards) == len(capture.samples())
+    sums = []
     for place, sample in enumerate(capture.samples()):
         targets = shards.targets(place, sample.token_ids)
         assert len(targets.rest) == len(sample.token_ids)
-        assert form == "sampled" or targets.rest.min() > 0
+        row = np.repeat(np.arange(len(targets.rest)), np.diff(targets.splits))
+        sums += list(np.bincount(row, targets.weights, len(targets.rest)) + targets.rest)
+    if form == "top":
+        assert np.allclose(sums, 1, atol=1e-5)
+    assert np.mean(sums) == pytest.approx(1, abs=0.05)
     assert read_vocabulary(capture.folder / VOCABULARY)[63] == "token63"
 
 

@@ -71,7 +71,7 @@ def test_drawn_ids_ascend_in_every_row() -> None:
 
 
 def test_draws_are_unbiased_for_every_probability_of_every_row() -> None:
-    p, times, draws = distributions(5, 200, spread=1.0), 2000, 16
+    p, times, draws = distributions(5, 200, spread=2.0), 2000, 16
     mean = sum(counts(p, draws, seed) for seed in range(times)) / draws / times
     deviations = (mean - p.numpy()) / np.sqrt(p.numpy() / draws / times)
     assert np.abs(deviations).max() < 4.5
