@@ -27,7 +27,7 @@ import torch
 import results
 from cornue.capture.fidelity import REPLICATES, certificate, measure
 from cornue.capture.packing import Form, Rows, Shape, encode
-from cornue.capture.sparse import DenseScorer, draw, join_rows, top
+from cornue.capture.sparse import DenseScorer, comb, draw, join_rows, top
 from cornue.capture.teacher import Text
 from cornue.models.load import load_model, load_tokenizer
 from cornue.models.packed import pack
@@ -124,10 +124,7 @@ def open_model(path: Path, tokens: int) -> tuple[DenseScorer, list[Text], Any]:
     written = generate(
         model, beginnings, stop=set(), max_tokens=WRITTEN, temperature=1.0, seeds=list(range(count)), slots=count
     )
-    texts = [
-        Text(tuple(given), tuple(one.ids), seed)
-        for seed, (given, one) in enumerate(zip(beginnings, written, strict=True))
-    ]
+    texts = [Text(tuple(given), tuple(one.ids)) for given, one in zip(beginnings, written, strict=True)]
     return DenseScorer(model, tokenizer), texts, model
 
 
@@ -150,7 +147,7 @@ def kept(name: str, scorer: DenseScorer, texts: Sequence[Text]) -> list[dict[str
     shapes = [Shape(form=form, width=width, vocabulary=vocabulary) for form, width in FORMS]
     errors: list[list[Any]] = [[] for _ in shapes]
     parts: list[dict[int, list[Rows]]] = [defaultdict(list) for _ in shapes]
-    combs = [[scorer.comb(time) for time in range(REPLICATES)] for _ in shapes]
+    combs = [[comb(time, vocabulary) for time in range(REPLICATES)] for _ in shapes]
     for place, _, whole_RV in scorer.whole(texts):
         p_RV = torch.from_numpy(whole_RV)
         for number, shape in enumerate(shapes):

@@ -33,7 +33,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import results
 from capture import CHOSEN, MODELS, MODELS_FOLDER, WORK, once, open_model
 from cornue.capture.packing import Shape, targets_of
-from cornue.capture.sparse import draw
+from cornue.capture.sparse import comb, draw
 from cornue.models.load import load_model
 from cornue.models.packed import hidden_states, pack
 from cornue.models.prune import prune
@@ -154,8 +154,7 @@ class Lessons:
     def drawn(self, places: range, seed: int) -> dict[int, Tensor]:
         """Draws from each of some texts as sparse matrices (R, V), made text after text by length, as in a capture."""
         vocabulary = self.store.shape[1]
-        shape = Shape(form="sampled", width=CHOSEN[1], vocabulary=vocabulary)
-        comb_V = torch.from_numpy(np.random.default_rng(seed).random(vocabulary))
+        shape, comb_V = Shape(form="sampled", width=CHOSEN[1], vocabulary=vocabulary), comb(seed, vocabulary)
         found = {}
         for place in sorted(places, key=self.rows):
             one = targets_of(draw(self.whole([place]), shape.width, comb_V), shape)

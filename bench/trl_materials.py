@@ -135,7 +135,7 @@ def capture(teacher: Student, examples: Sequence[Example], folder: Path) -> None
     folder.mkdir(exist_ok=True)
     scorer = DenseScorer(teacher.model, teacher.tokenizer)
     shape = Shape(form=CHOSEN[0], width=CHOSEN[1], vocabulary=len(scorer.tokens))
-    texts = [Text(*ids_of(teacher, example), seed) for seed, example in enumerate(examples)]
+    texts = [Text(*ids_of(teacher, example)) for example in examples]
     packed = [(b"", tokens_digest(text.completion)) for text in texts]
     for place, rows in scorer.score(texts, shape):
         packed[place] = (encode(rows, np.asarray(texts[place].completion, dtype=np.int64), shape), packed[place][1])

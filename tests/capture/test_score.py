@@ -18,7 +18,7 @@ from cornue.capture.fidelity import certificate, compare_engines, measure
 from cornue.capture.packing import Rows, Shape, Shards, log_codes
 from cornue.capture.reader import CaptureReader
 from cornue.capture.score import VOCABULARY, read_vocabulary, score_samples, shards_of
-from cornue.capture.sparse import DenseScorer, draw, top
+from cornue.capture.sparse import DenseScorer, comb, draw, top
 from cornue.capture.teacher import Ask, Sampling, Scorer, Teacher, Text
 from cornue.records.errors import BadInput
 from cornue.records.progress import Silent
@@ -139,9 +139,9 @@ def test_shards_that_are_whole_are_not_scored_again(tmp_path: Path) -> None:
             texts = self.texts
 
             class Counting(DenseScorer):
-                def score(self, asked: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
+                def score(self, asked: Sequence[Text], shape: Shape, seed: int = 0) -> Iterator[tuple[int, Rows]]:
                     texts.append(len(asked))
-                    return super().score(asked, shape)
+                    return super().score(asked, shape, seed)
 
             return Counting(self.model, Spelling(), temperature=temperature)
 
@@ -156,10 +156,6 @@ def test_shards_that_are_whole_are_not_scored_again(tmp_path: Path) -> None:
     assert teacher.texts == [20]
 
 
-def comb(seed: int) -> torch.Tensor:
-    return torch.rand(600, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def distributions(rows: int = 400, vocabulary: int = 600) -> torch.Tensor:
     torch.manual_seed(2)
     return torch.softmax(torch.randn(rows, vocabulary) * 1.5, -1)
@@ -168,7 +164,7 @@ def distributions(rows: int = 400, vocabulary: int = 600) -> torch.Tensor:
 def test_draws_are_certified_unbiased_and_the_likeliest_are_not() -> None:
     p = distributions()
     shape = Shape(form="sampled", width=24, vocabulary=600)
-    errors = [measure(p.numpy(), [draw(p, 24, comb(seed)) for seed in range(8)], shape)]
+    errors = [measure(p.numpy(), [draw(p, 24, comb(seed, 600)) for seed in range(8)], shape)]
     found = certificate(errors, shape)
     low, high = found["kept"]["gradient_bias2_interval"]
     assert low < 0 < high
@@ -189,7 +185,7 @@ def test_a_biased_form_is_certified_as_biased() -> None:
 def test_the_error_of_one_draw_is_the_distance_to_the_whole_distribution() -> None:
     p = distributions(50)
     shape = Shape(form="sampled", width=24, vocabulary=600)
-    rows = draw(p, 24, comb(1))
+    rows = draw(p, 24, comb(1, 600))
     dense = np.zeros((50, 600))
     dense[np.repeat(np.arange(50), np.diff(rows.splits)), rows.ids] = rows.codes / 24
     assert np.allclose(measure(p.numpy(), [rows], shape)[:, 2], ((dense - p.numpy()) ** 2).sum(1), atol=1e-6)

@@ -21,7 +21,7 @@ from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedTokenizerF
 
 from cornue.capture.packing import Targets
 from cornue.capture.reader import Service
-from cornue.capture.sparse import draw
+from cornue.capture.sparse import comb, draw
 from cornue.doctor.passes import Twin
 from cornue.doctor.subject import Subject
 from cornue.models.engine import Completion, Request
@@ -288,7 +288,7 @@ class Drawn(Capture):
         kept = super().targets(prompt_id, index)
         p_LW = torch.zeros(len(kept.rest), len(self.tokenizer))
         p_LW[np.repeat(np.arange(len(kept.rest)), np.diff(kept.splits)), kept.ids] = torch.from_numpy(kept.weights)
-        rows = draw(p_LW, 16, torch.rand(p_LW.shape[1], generator=torch.Generator().manual_seed(1)).double())
+        rows = draw(p_LW, 16, comb(1, p_LW.shape[1]))
         weights = (rows.codes * self.weight).astype(np.float32)
         return Targets(rows.splits, rows.ids, weights, np.zeros_like(kept.rest))
 

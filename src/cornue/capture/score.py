@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cornue.capture.certify import certify
 from cornue.capture.packing import Shape, Shards, encode, tokens_digest, write_shard
-from cornue.capture.teacher import Scorer, Teacher, Text, seed_of
+from cornue.capture.teacher import Scorer, Teacher, Text
 from cornue.records import recipe
 from cornue.records.errors import BadInput
 from cornue.records.progress import Progress
@@ -50,9 +50,7 @@ def shards_of(folder: Path) -> list[Path]:
 
 def text_of(teacher: Teacher, prompt: Prompt, sample: Sample) -> Text:
     """What is scored: the prompt as the teacher read it, and what it wrote."""
-    seed = seed_of(SCORE_SEED, prompt, sample.index)
-    ids = teacher.prompt_ids(prompt) if sample.token_ids else ()
-    return Text(ids, sample.token_ids, seed)
+    return Text(teacher.prompt_ids(prompt) if sample.token_ids else (), sample.token_ids)
 
 
 def score_samples(
@@ -82,7 +80,7 @@ def score_samples(
         part = range(first, min(first + SHARD_SAMPLES, len(samples)))
         path = folder / f"distributions-{first // SHARD_SAMPLES:04d}.safetensors"
         if not _is_whole(path, [samples[place] for place in part], shape):
-            _write(path, [texts[place] for place in part], scorer, shape)
+            _write(path, [texts[place] for place in part], scorer, shape, SCORE_SEED + first)
         files.append(path)
         progress.advance(part.stop)
     write_vocabulary(folder / VOCABULARY, scorer.tokens)
@@ -144,9 +142,9 @@ def _about(shape: Shape, shards: Shards, samples: Sequence[Sample]) -> dict[str,
     }
 
 
-def _write(path: Path, texts: Sequence[Text], scorer: Scorer, shape: Shape) -> None:
+def _write(path: Path, texts: Sequence[Text], scorer: Scorer, shape: Shape, seed: int) -> None:
     packed = [(b"", tokens_digest(text.completion)) for text in texts]
-    for place, rows in scorer.score(texts, shape):
+    for place, rows in scorer.score(texts, shape, seed):
         tokens = np.asarray(texts[place].completion, dtype=np.int64)
         packed[place] = (encode(rows, tokens, shape), packed[place][1])
     write_shard(path, packed, shape)

@@ -86,7 +86,7 @@ class DenseScorer(Scorer):
     def errors(self, texts: Sequence[Text], shape: Shape) -> Iterator[Floats]:
         """See ``Scorer``."""
         times = REPLICATES if shape.form == "sampled" else 1
-        combs = [self.comb(texts[0].seed + 7919 * (time + 1)) for time in range(times) if texts]
+        combs = [self._comb(time) for time in range(times)]
         for _, _, p_RV in self._whole(texts):
             replicates = [reduce_rows(p_RV.log(), shape, comb_V) for comb_V in combs]
             yield measure(p_RV.cpu().numpy(), replicates, shape)
@@ -99,12 +99,9 @@ class DenseScorer(Scorer):
                 yield place, part, torch.softmax(logits_RV, dim=-1, out=logits_RV)
 
     @torch.inference_mode()
-    def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
-        """The reduced rows of each text, with its place among the texts, in any order.
-
-        The draws depend on the seed of the first text, and on which texts there are.
-        """
-        comb_V = self.comb(texts[0].seed if texts else 0)
+    def score(self, texts: Sequence[Text], shape: Shape, seed: int = 0) -> Iterator[tuple[int, Rows]]:
+        """See ``Scorer``."""
+        comb_V = self._comb(seed)
         waiting: list[tuple[int, Tensor]] = []
         for place, hidden_LH in self._hidden(texts):
             waiting.append((place, hidden_LH))
@@ -113,10 +110,8 @@ class DenseScorer(Scorer):
                 waiting = []
         yield from self._reduce(waiting, shape, comb_V)
 
-    def comb(self, seed: int) -> Tensor:
-        """Where the draws of each id begin (V): uniform numbers from 0 to 1 that depend on the seed only."""
-        uniforms = np.random.Generator(np.random.Philox(seed)).random(self._head.vocabulary)
-        return torch.from_numpy(uniforms).to(self._head.weight_VH.device)
+    def _comb(self, seed: int) -> Tensor:
+        return comb(seed, self._head.vocabulary, self._head.weight_VH.device)
 
     def _reduce(
         self, waiting: Sequence[tuple[int, Tensor]], shape: Shape, comb_V: Tensor
@@ -159,6 +154,11 @@ def load_scorer(path: Path, weights: str, temperature: float) -> DenseScorer:
     return DenseScorer(load_model(path), load_tokenizer(path), weights, temperature)
 
 
+def comb(seed: int, vocabulary: int, device: torch.device | None = None) -> Tensor:
+    """Where the draws of each id begin (V), in fp64: uniform numbers from 0 to 1 that depend on the seed only."""
+    return torch.tensor(np.random.Generator(np.random.Philox(seed)).random(vocabulary), device=device)
+
+
 def reduce_rows(logits_RV: Tensor, shape: Shape, comb_V: Tensor) -> Rows:
     """Logits reduced to the form that is wanted; they are overwritten, and the comb is moved on."""
     if shape.form == "sampled":
@@ -171,8 +171,8 @@ def draw(probabilities_RV: Tensor, draws: int, comb_V: Tensor) -> Rows:
     """Draws from each row: E[count of an id] is exactly ``draws`` times its probability.
 
     Args:
-        comb_V: how far each id has come towards its next draw, from 0 to 1 in fp64; uniform before the first rows, and
-            moved on in place for those that follow. Ids beyond it have no mass.
+        comb_V: how far each id has come towards its next draw, from 0 to 1: a ``comb`` before the first rows, moved on
+            in place for those that follow. Ids beyond it have no mass.
     """
     parts = [slice(first, first + DRAWN_ROWS) for first in range(0, len(probabilities_RV), DRAWN_ROWS)]
     return join_rows([_draw(probabilities_RV[part, : len(comb_V)], draws, comb_V) for part in parts])

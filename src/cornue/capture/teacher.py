@@ -51,8 +51,11 @@ class Scorer(Protocol):
     def tokens(self) -> Sequence[str]:
         """The vocabulary in the order of the ids, as the tokenizer writes its entries."""
 
-    def score(self, texts: Sequence[Text], shape: Shape) -> Iterator[tuple[int, Rows]]:
-        """The reduced rows of each text, one per token of the completion, with its place, in any order."""
+    def score(self, texts: Sequence[Text], shape: Shape, seed: int = 0) -> Iterator[tuple[int, Rows]]:
+        """The reduced rows of each text, one per token of the completion, with its place, in any order.
+
+        Draws depend on the seed and on all the texts.
+        """
 
     def whole(self, texts: Sequence[Text]) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
         """Whole distributions (R, V), some rows at a time: which text, which of its rows, and the distributions."""
@@ -130,7 +133,6 @@ class Text:
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
-    seed: int = 0
 
 
 def seed_of(seed: int, prompt: Prompt, index: int) -> int:
