@@ -45,7 +45,7 @@ GRPO = {
     "group": 8,
     "prompts_per_step": 8,
     "max_steps": 100,
-    "learning_rate": 1e-4,
+    "learning_rate": 3e-5,
     # Nearer to how it is served: at 1 the verdicts are mostly about slips that it makes only when it draws.
     "temperature": 0.6,
     "max_tokens": 80,
