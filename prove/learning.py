@@ -46,7 +46,7 @@ GRPO = {
     "prompts_per_step": 8,
     "max_steps": 100,
     "learning_rate": 3e-5,
-    # Nearer to how it is served: at 1 the verdicts are mostly about slips that it makes only when it draws.
+    # Nearer to how it is served, which is without drawing.
     "temperature": 0.6,
     "max_tokens": 80,
     "validate_every": 20,
